@@ -1,0 +1,1 @@
+"""Settings, rules and policies: data and its schema, no behaviour."""

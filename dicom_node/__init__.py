@@ -1,0 +1,1 @@
+"""The application: network, ledger, decisions acted on, command line."""

@@ -1,0 +1,1 @@
+"""Cohorts, training recipes and evaluation."""
