@@ -15,9 +15,11 @@ from typing import Any
 
 from pydicom.charset import decode_bytes, python_encoding
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence
+
+from inference.imaging.bounded import Element, raw_bytes
 
 MAX_TEXT = 1024
 MAX_VALUES = 64
@@ -57,8 +59,6 @@ _TEXT_NUMERIC = frozenset({"IS", "DS"})
 _LONG_TEXT = frozenset({"ST", "LT", "UT", "UR"})
 # Bytes after which code extensions fall back to the first character set (PS3.5 6.1.2.5.3).
 _DELIMITERS = {0x0A, 0x0C, 0x0D, 0x5C, 0x5E, 0x3D}
-
-Element = RawDataElement | DataElement
 
 
 def encodings_of(declared: bytes | str | Sequence[str] | None) -> tuple[str, ...]:
@@ -102,7 +102,8 @@ def convert(element: Element, encodings: tuple[str, ...], depth: int = 0) -> Any
     vr, multiple = dictionary_VR(tag), dictionary_VM(tag) != "1"
     if vr == "SQ":
         return _items(element, encodings, depth)
-    raw, little = _bytes_of(element)
+    raw = raw_bytes(element)
+    little = not isinstance(element, RawDataElement) or bool(element.is_little_endian)
     if vr in _NUMERIC or vr in _TEXT_NUMERIC:
         own = str(element.VR or vr)
         return _numbers(raw, own if own in _NUMERIC or own in _TEXT_NUMERIC else vr, vr, little, multiple)
@@ -110,12 +111,6 @@ def convert(element: Element, encodings: tuple[str, ...], depth: int = 0) -> Any
     if not multiple or vr in _LONG_TEXT:
         return text.strip()[:MAX_TEXT]
     return [part.strip()[:MAX_TEXT] for part in text.split("\\")[:MAX_VALUES]] if text.strip() else []
-
-
-def _bytes_of(element: Element) -> tuple[bytes, bool]:
-    if isinstance(element, RawDataElement):
-        return (element.value if isinstance(element.value, bytes) else b""), bool(element.is_little_endian)
-    return (element.value if isinstance(element.value, bytes) else b""), True
 
 
 def _numbers(raw: bytes, own: str, vr: str, little: bool, multiple: bool) -> Any:
