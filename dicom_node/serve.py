@@ -66,7 +66,7 @@ class Supervisor:
         if "worker" in roles:
             commands += [(f"worker-{n}", [*base, "serve", "--role", "worker"]) for n in range(settings.node.workers)]
         self.children = [Child(role, command) for role, command in commands]
-        self._environment = dict(os.environ, MEDREID_HOME=str(settings.home))
+        self._environment = dict(os.environ, MEDREID_HOME=str(settings.home), MEDREID_SUPERVISED="1")
         self._stopping = Event()
 
     def run(self, while_running: Callable[[], bool] = lambda: True) -> None:

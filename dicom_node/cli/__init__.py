@@ -1,0 +1,5 @@
+"""The command ``medreid``."""
+
+from dicom_node.cli.app import main
+
+__all__ = ["main"]

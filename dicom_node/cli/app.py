@@ -1,0 +1,73 @@
+"""The command line's frame: global options, commands, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from config.errors import MedReIDError
+from config.settings import Settings, load_settings
+from dicom_node.cli import exits
+from dicom_node.cli.exits import Exit
+
+app = typer.Typer(
+    name="medreid",
+    help="Whose study is this? A DICOM node that recognises patients from their images.",
+    epilog=exits.HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@dataclass
+class Context:
+    """What the global options say; settings are read when a command asks for them."""
+
+    config_file: Path | None
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.config_file)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medreid {version('medreid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Site file over the defaults (or MEDREID_CONFIG).")
+    ] = None,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = Context(config)
+
+
+def main() -> None:
+    """Entry point: runs a command; an error of ours is one line that says what to do, and its exit code."""
+    # Registers the commands; they import what they need when they run, so that --help stays quick.
+    from dicom_node.cli import checking, demo, relinking, running, seeing  # noqa: F401
+
+    try:
+        app()
+    except MedReIDError as error:
+        from dicom_node.cli.output import errors, printable
+
+        errors.print(f"medreid: {printable(error)} [{error.reason}]", style="red", markup=False, highlight=False)
+        sys.exit(exits.exit_code(error))
+    except BrokenPipeError:
+        sys.exit(Exit.OK)
+    except KeyboardInterrupt:
+        sys.exit(130)
