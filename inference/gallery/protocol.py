@@ -30,6 +30,7 @@ class GalleryFilter:
 
     ``exclude_studies`` keeps probe and gallery apart: a study is never searched against itself.
     An entry whose own value is empty (unknown sex, say) always stays in.
+    ``patients`` asks for the scores of these patients only; None does not narrow.
     """
 
     exclude_studies: frozenset[str] = field(default_factory=frozenset)
@@ -38,6 +39,7 @@ class GalleryFilter:
     laterality: str = ""
     sex: str = ""
     birth_year_between: tuple[int, int] | None = None
+    patients: frozenset[PatientKey] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,23 @@ class Gallery(Protocol):
     version: str
 
     def enrol(self, entries: Sequence[GalleryEntry]) -> None:
-        """Adds entries; an entry whose ``embedding_id`` is present already replaces it."""
+        """Adds entries; an entry whose ``embedding_id`` is present already replaces it.
+
+        Raises
+        ------
+        GalleryError
+            when a vector has another dimension, is not finite or not of unit length; then none is added.
+        """
         ...
 
-    def search(
-        self, probes: FloatArray, k: int, where: GalleryFilter | None = None
-    ) -> Sequence[CandidateList]:
-        """``probes`` is float32 (n, dimension); returns n lists with at most k distinct patients each."""
+    def search(self, probes: FloatArray, k: int, where: GalleryFilter | None = None) -> Sequence[CandidateList]:
+        """``probes`` is float32 (n, dimension); returns n lists with at most k distinct patients each.
+
+        Raises
+        ------
+        GalleryError
+            when the probes have another dimension, are not finite or not of unit length.
+        """
         ...
 
     def forget(self, patient: PatientKey) -> int:

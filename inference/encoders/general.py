@@ -1,0 +1,158 @@
+"""The general encoder: pooled ImageNet features of EfficientNet-Lite0 for radiographs, fundus photographs and MR.
+
+It was never shown a patient. It ranks a worklist and serves as the floor that better encoders have to beat.
+
+Network: M. Tan, Q. V. Le, "EfficientNet" (ICML 2019), in its Lite0 form (no squeeze-and-excitation, ReLU6);
+input (pixel - 127) / 128, 224 x 224; 1280 features, averaged over space.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.errors import EncoderError, ImagingError
+from inference.encoders.bundle import Bundle
+from inference.encoders.device import choose_device, inference_pass
+from inference.encoders.families import MODALITIES, canonical_modality, canonical_view
+from inference.types import Encoding, FloatArray, LoadedSeries, SeriesHeader
+
+if TYPE_CHECKING:
+    import torch
+
+_ACCEPTED = frozenset({"DX", "OP", "MR"})
+
+
+def load(bundle: Bundle, device: str, batch_size: int) -> GeneralEncoder:
+    """Builds the encoder from its bundle; EncoderError when the weights do not fit the network."""
+    import torch
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0")
+    try:
+        state = torch.load(io.BytesIO(bundle.package_bytes()), weights_only=True, map_location="cpu")
+        network.load_state_dict(state, strict=True)
+        settings = GeneralInput(**bundle.manifest.input)
+    except (RuntimeError, TypeError) as error:
+        raise EncoderError(f"bundle {bundle.manifest.name!r}: {error}", reason="BUNDLE_DAMAGED") from None
+    return GeneralEncoder(bundle, network.eval(), choose_device(device), batch_size, settings)
+
+
+class GeneralInput:
+    """How images become network input; the numbers stand in the bundle because a change makes a new version.
+
+    crop
+        share of each side that is cut off a radiograph: markers, collimator edges and the format of the film are
+        properties of the machine, not of the patient.
+    slices, span
+        how many slices of a volume are encoded, spread evenly over this central share of it.
+    """
+
+    def __init__(self, size: int, crop: float, slices: int, span: float) -> None:
+        if not (32 <= size <= 1024 and 0 <= crop < 0.4 and 1 <= slices <= 64 and 0 < span <= 1):
+            raise TypeError("input numbers are out of range")
+        self.size, self.crop, self.slices, self.span = size, crop, slices, span
+
+
+class GeneralEncoder:
+    """An :class:`~inference.encoders.protocol.Encoder`."""
+
+    def __init__(
+        self, bundle: Bundle, network: Any, device: torch.device, batch_size: int, settings: GeneralInput
+    ) -> None:
+        self.name, self.version = bundle.manifest.name, bundle.manifest.version
+        self.dimension = bundle.manifest.dimension
+        self._network, self._device, self._batch_size, self._input = network.to(device), device, batch_size, settings
+        self._lock = threading.Lock()
+
+    def accepts(self, series: SeriesHeader) -> bool:
+        return MODALITIES.get(series.modality) in _ACCEPTED
+
+    def encode(self, images: Sequence[LoadedSeries]) -> Sequence[Encoding | None]:
+        planes = [self._planes(image) for image in images]
+        features = self._features([plane for group in planes for plane in group])
+        encodings: list[Encoding | None] = []
+        start = 0
+        for image, group in zip(images, planes, strict=True):
+            own = features[start : start + len(group)]
+            start += len(group)
+            encodings.append(self._encoding(image, own) if len(group) else None)
+        return encodings
+
+    def _encoding(self, image: LoadedSeries, features: FloatArray) -> Encoding:
+        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+        mean = unit.mean(axis=0)
+        return Encoding(
+            encoder=self.name,
+            version=self.version,
+            study_uid=image.study_uid,
+            series_uid=image.series_uid,
+            vector=(mean / np.linalg.norm(mean)).astype(np.float32),
+            quality=image_quality(image),
+            modality=canonical_modality(image.modality, image.kind),
+            view=canonical_view(image.view),
+            laterality=image.laterality,
+        )
+
+    def _planes(self, image: LoadedSeries) -> list[NDArray[np.uint8]]:
+        """uint8 (size, size, 3) planes of an image; none when the image is flat."""
+        if image.kind == "volume" and image.modality != "MR":
+            raise ImagingError(f"the encoder {self.name!r} takes no {image.modality} volumes", reason="ENCODER_KIND")
+        pixels = image.pixels
+        if pixels.size == 0 or not np.isfinite(pixels).all() or float(pixels.max()) <= float(pixels.min()):
+            return []
+        if image.kind == "fundus":
+            return [self._resized(pixels)]
+        if image.kind == "radiograph":
+            return [self._resized(_grey(self._cropped(pixels), 0.0, 1.0))]
+        low, high = np.percentile(pixels, (1.0, 99.5))
+        half = self._input.span / 2
+        chosen = np.linspace(0.5 - half, 0.5 + half, self._input.slices) * (len(pixels) - 1)
+        indices = np.unique(chosen.round().astype(int))
+        return [self._resized(_grey(pixels[index], float(low), float(high))) for index in indices]
+
+    def _cropped(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        rows, columns = (int(side * self._input.crop) for side in pixels.shape)
+        return pixels[rows : pixels.shape[0] - rows, columns : pixels.shape[1] - columns]
+
+    def _resized(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        import cv2
+
+        size = self._input.size
+        shrinks = min(plane.shape[:2]) > size
+        scaled = cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        return np.asarray(scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=2), np.uint8)
+
+    def _features(self, planes: Sequence[NDArray[np.uint8]]) -> FloatArray:
+        """float32 (n, dimension), not normalised."""
+        import torch
+
+        found = [np.empty((0, self.dimension), np.float32)]
+        for start in range(0, len(planes), self._batch_size):
+            stack = np.stack(planes[start : start + self._batch_size])
+            # One pass at a time: threads share the network, and its memory is bounded by the batch.
+            with self._lock, inference_pass(self._device):
+                batch = torch.from_numpy(stack).to(self._device).permute(0, 3, 1, 2)
+                maps = self._network.extract_features((batch.float() - 127) / 128)
+                found.append(maps.float().mean((2, 3)).cpu().numpy())
+        return np.concatenate(found)
+
+
+def image_quality(image: LoadedSeries) -> float:
+    """How much there is to see, in [0, 1]: the share of the grey range and of the size that a usable image has."""
+    pixels = image.pixels if image.kind != "volume" else image.pixels[len(image.pixels) // 2]
+    values = np.asarray(pixels, np.float32)
+    low, high = np.percentile(values, (2, 98))
+    spread = float(high - low) / max(float(values.max() - values.min()), 1e-6)
+    detail = min(pixels.shape[:2]) / 224
+    return float(np.clip(min(spread / 0.4, detail), 0.0, 1.0))
+
+
+def _grey(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    scaled = (np.asarray(pixels, np.float32) - low) / max(high - low, 1e-6)
+    return np.asarray(np.clip(scaled * 255, 0, 255).round(), np.uint8)
