@@ -1,4 +1,4 @@
-"""Opening a DICOM object without trusting it: where its data set starts, how it is encoded, and how much may be read."""
+"""Opening a DICOM object without trusting it: where its data set starts, its encoding, how much may be read."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED_LITTLE = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-# GE's private syntax: implicit little endian with big endian pixels (pydicom reads it like big endian does).
-_GE_PRIVATE = "1.2.840.113619.5.2"
 
 MAX_UID = 64
 _MAX_META_BYTES = 1024 * 1024
@@ -136,8 +134,7 @@ def _encoding(stream: BinaryIO, syntax: str) -> tuple[bool, bool]:
     if len(head) < 6:
         raise HeaderError("not a DICOM object: it ends before the first element")
     explicit = all(0x41 <= byte <= 0x5A for byte in head[4:6])
-    stated_big = syntax in (EXPLICIT_BIG, _GE_PRIVATE)
-    big = explicit and (stated_big or (not syntax and head[0] == 0))
+    big = explicit and (syntax == EXPLICIT_BIG or (not syntax and head[0] == 0))
     return not explicit, not big
 
 
