@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from inference.types import PatientIdentity
+from config.errors import ArchiveError
+from inference.types import PatientIdentity, PatientKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,32 @@ class RelinkReceipt:
     target: PatientIdentity
     instances: Mapping[str, str]
     inverse: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> RelinkReceipt:
+        """Reads what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        ArchiveError
+            for text that is no receipt (``RECEIPT_UNREADABLE``).
+        """
+        try:
+            values = json.loads(text)
+            former = values.pop("former")
+            return cls(
+                **values
+                | {"former": None if former is None else _identity(former), "target": _identity(values["target"])}
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ArchiveError("the stored receipt of a re-link cannot be read", reason="RECEIPT_UNREADABLE") from None
+
+
+def _identity(values: Mapping[str, Any]) -> PatientIdentity:
+    return PatientIdentity(**{**values, "key": PatientKey(**values["key"])})
 
 
 class IntentSink(Protocol):
@@ -99,8 +127,12 @@ class Archive(Protocol):
         """
         ...
 
-    def sweep(self, receipt: RelinkReceipt) -> int:
-        """Moves instances that arrived under the old identity after the re-link; returns how many."""
+    def sweep(self, receipt: RelinkReceipt, intent: IntentSink) -> int:
+        """Moves instances that arrived under the old identity after the re-link; returns how many.
+
+        ``intent`` gets the receipt with those instances added, before anything is changed: from then on that
+        one is the inverse of the re-link.
+        """
         ...
 
     def undo(self, receipt: RelinkReceipt) -> None:
