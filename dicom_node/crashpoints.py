@@ -1,0 +1,58 @@
+"""Places where a test may kill this process with SIGKILL, to show that nothing acknowledged is lost there.
+
+``MEDREID_CRASH_POINT=name`` kills at the first pass, ``name:3`` at the third. Unset, a crash point costs a comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from threading import Lock
+
+from config.errors import ConfigError
+
+VARIABLE = "MEDREID_CRASH_POINT"
+
+# Every step of the receive path, in the order in which an object passes it.
+RECEIVE_POINTS = (
+    "receive.command_read",
+    "receive.first_fragment",
+    "receive.last_fragment",
+    "commit.linked",
+    "commit.file_synced",
+    "commit.folder_synced",
+    "journal.rotating",
+    "journal.segment_made",
+    "journal.written",
+    "journal.synced",
+    "commit.moved",
+    "commit.published",
+    "receive.answered",
+    "recover.settled",
+)
+
+
+class _Trap:
+    """The armed crash point and how many passes it lets go by."""
+
+    def __init__(self, text: str) -> None:
+        self.name, _, passes = text.partition(":")
+        if self.name not in RECEIVE_POINTS or not (passes or "1").isdigit():
+            raise ConfigError(f"{VARIABLE} names no crash point: {text!r}; known are {', '.join(RECEIVE_POINTS)}")
+        self._passes_left = int(passes or "1")
+        self._lock = Lock()
+
+    def passed(self) -> None:
+        with self._lock:
+            self._passes_left -= 1
+            if self._passes_left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+_trap = _Trap(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+
+
+def crash_point(name: str) -> None:
+    """Kills the process here if the environment asks for it."""
+    if _trap is not None and _trap.name == name:
+        _trap.passed()
