@@ -46,7 +46,8 @@ QUARANTINED = "ingest_quarantined"
 class _Batch:
     """What a batch amounts to, before it is written."""
 
-    known_objects: set[str]
+    known_objects: dict[str, str]
+    """SHA-256 -> why the object could not be indexed (empty: it was)."""
     known_instances: dict[str, tuple[str, str]]
     """SOP Instance UID -> (Study Instance UID, SHA-256) of the object in force."""
     objects: list[dict[str, Any]] = field(default_factory=list)
@@ -57,6 +58,7 @@ class _Batch:
     persons: set[tuple[str, str, str]] = field(default_factory=set)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
     quarantined: list[ReceivedObject] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
     associations: dict[str, AssociationEnded | None] = field(default_factory=dict)
     duplicates: int = 0
 
@@ -104,6 +106,7 @@ class Intake(Worklist):
     def _store(self, session: Session, batch: _Batch) -> tuple[str, ...]:
         now = self.now()
         insert_new(session, Object, batch.objects)
+        self._mend(session, batch.mended)
         reopened = _arrive(session, batch.studies, now)
         insert_new(
             session,
@@ -119,6 +122,12 @@ class Intake(Worklist):
         insert_new(session, Conflict, batch.conflicts)
         self._tell(batch)
         return reopened
+
+    def _mend(self, session: Session, hashes: Sequence[str]) -> None:
+        session.execute(update(Object).where(Object.sha256.in_(hashes)).values(failure=""))
+        for sha256 in hashes:
+            for item in self.worklist(ItemKind.QUARANTINE, sha256=sha256):
+                self.close_items("ingest", "READ", item_id=item.id)
 
     def _tell(self, batch: _Batch) -> None:
         for conflict in batch.conflicts:
@@ -143,9 +152,10 @@ def _begin(session: Session, items: Iterable[IntakeItem]) -> _Batch:
     received = [item for item in items if isinstance(item, ReceivedObject)]
     hashes = [item.sha256 for item in received]
     uids = [item.header.sop_instance_uid for item in received if item.header is not None]
+    objects = select(Object.sha256, Object.failure)
     known = select(Instance.sop_instance_uid, Instance.study_uid, Instance.sha256)
     return _Batch(
-        known_objects=set(session.scalars(select(Object.sha256).where(Object.sha256.in_(hashes)))),
+        known_objects=dict(session.execute(objects.where(Object.sha256.in_(hashes))).all()),
         known_instances={
             uid: (study, sha256)
             for uid, study, sha256 in session.execute(known.where(Instance.sop_instance_uid.in_(uids)))
@@ -154,12 +164,17 @@ def _begin(session: Session, items: Iterable[IntakeItem]) -> _Batch:
 
 
 def _sort_in(batch: _Batch, item: ReceivedObject, now: float) -> None:
-    if item.sha256 in batch.known_objects:
+    header = item.header
+    failed_before = batch.known_objects.get(item.sha256)
+    if failed_before == "" or (failed_before and header is None):
         batch.duplicates += 1
         return
-    batch.known_objects.add(item.sha256)
-    batch.objects.append(_object_row(item))
-    header = item.header
+    batch.known_objects[item.sha256] = "" if header is not None else item.failure
+    if failed_before:
+        # Read at last, by a newer reader or from a disk that answers again.
+        batch.mended.append(item.sha256)
+    else:
+        batch.objects.append(_object_row(item))
     if header is None:
         batch.quarantined.append(item)
         return

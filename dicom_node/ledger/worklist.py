@@ -63,7 +63,13 @@ class Worklist(Audit):
             return _close(session, self.now(), by, resolution, item_id, study_uid, kinds)
 
     def worklist(
-        self, kind: ItemKind | None = None, *, study_uid: str | None = None, closed: bool = False, limit: int = 1000
+        self,
+        kind: ItemKind | None = None,
+        *,
+        study_uid: str | None = None,
+        sha256: str | None = None,
+        closed: bool = False,
+        limit: int = 1000,
     ) -> tuple[WorklistItem, ...]:
         """Open items (or closed ones), oldest first."""
         statement = select(WorkItem).order_by(WorkItem.opened_at, WorkItem.id).limit(limit)
@@ -72,6 +78,8 @@ class Worklist(Audit):
             statement = statement.where(WorkItem.kind == kind.value)
         if study_uid is not None:
             statement = statement.where(WorkItem.study_uid == study_uid)
+        if sha256 is not None:
+            statement = statement.where(WorkItem.sha256 == sha256)
         with self._read() as session:
             return tuple(_record(row) for row in session.scalars(statement))
 
