@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from config.errors import GalleryError
 from inference.calibration import Calibration
 from inference.gallery.protocol import Candidate, CandidateList, Gallery, GalleryFilter
@@ -119,7 +117,7 @@ def _search(
     exclude_studies: frozenset[str],
     patients: frozenset[PatientKey] | None = None,
 ) -> list[CandidateList]:
-    found = []
+    found: list[CandidateList] = []
     for item in encodings:
         if (item.encoder, item.version) != (gallery.encoder, gallery.version):
             raise GalleryError(
@@ -144,22 +142,19 @@ def _view(
     complete = _search(encodings, gallery, max(len(everyone), 1), exclude_studies, everyone)
     best: dict[PatientKey, Candidate] = {}
     log10_lrs: dict[PatientKey, float] = {}
-    bounds = [0.0] if calibration is None else []
+    bounds: list[float] = []
     for item, found, listed in zip(encodings, complete, first, strict=True):
+        if calibration is not None:
+            calibration.require(item.encoder, item.version)
         for candidate in found.candidates:
             if candidate.patient not in best or candidate.score > best[candidate.patient].score:
                 best[candidate.patient] = candidate
-        if calibration is None:
-            continue
-        calibration.require(item.encoder, item.version)
-        scores = [candidate.score for candidate in found.candidates]
-        for candidate, value in zip(
-            found.candidates, calibration.log10_lr(scores, item.modality, item.view), strict=True
-        ):
-            log10_lrs[candidate.patient] = max(float(value), log10_lrs.get(candidate.patient, -np.inf))
-        if listed.candidates:
-            last = calibration.log10_lr([listed.candidates[-1].score], item.modality, item.view)
-            bounds.append(float(last[0]))
+                if calibration is not None:
+                    log10_lrs[candidate.patient] = calibration.log10_lr(
+                        candidate.score, item.modality, item.view
+                    ).item()
+        if calibration is not None and listed.candidates:
+            bounds.append(calibration.log10_lr(listed.candidates[-1].score, item.modality, item.view).item())
     rest = max((item.searched for item in first), default=0) - len(best)
     return _View(best, log10_lrs, max(rest, 0), max(bounds, default=0.0))
 

@@ -208,7 +208,7 @@ def decide(
     margin = _margin([item.log10_lr for item in ranked], rest, rest_log10_lr)
     reasons = _reasons(best, ranked, margin, policy, auto_allowed)
     return Decision(
-        outcome=_outcome(best, ranked, reasons, policy),
+        outcome=_outcome(ranked, p_nobody, reasons, policy),
         best=best.patient if best else None,
         posterior=ranked[0].posterior if ranked else 0.0,
         p_nobody=p_nobody,
@@ -269,17 +269,16 @@ def _reasons(
 
 
 def _outcome(
-    best: PatientEvidence | None,
-    ranked: Sequence[RankedCandidate],
-    reasons: Sequence[Reason],
-    policy: PolicySettings,
+    ranked: Sequence[RankedCandidate], p_nobody: float, reasons: Sequence[Reason], policy: PolicySettings
 ) -> Outcome:
-    if best is None:
+    if not ranked:
         return Outcome.NO_MATCH
     if not reasons:
         return Outcome.LINK
-    # Without a calibration "not enrolled" is as unfounded as a link: a person has to look.
-    if Reason.UNCALIBRATED in reasons or ranked[0].posterior >= policy.review_posterior:
+    # Without a calibration "not enrolled" is as unfounded as a link; and it is not said while it is improbable itself,
+    # as when many patients share what speaks for being enrolled. Then a person has to look.
+    unsure = Reason.UNCALIBRATED in reasons or p_nobody < policy.review_posterior
+    if unsure or ranked[0].posterior >= policy.review_posterior:
         return Outcome.REVIEW
     return Outcome.NO_MATCH
 
