@@ -181,9 +181,7 @@ class Committer:
         for association in open_associations:
             self.note({"kind": "association_end", "association": association, "how": "lost", "at": now_text()})
         found = Recovery(restored, removed, len(open_associations))
-        log.info(
-            "spool.recovered", restored=restored, removed=removed, associations_lost=found.associations_lost
-        )
+        log.info("spool.recovered", restored=restored, removed=removed, associations_lost=found.associations_lost)
         return found
 
 

@@ -103,7 +103,7 @@ class Journal:
             for group in _groups(frames, self._segment_bytes):
                 if self._offset + len(group) > self._length:
                     self._rotate(len(group))
-                # After a failed write or sync nobody knows what is on disk: only reading it again, at a start, can tell.
+                # After a failed write or sync nobody knows what is on disk until a start reads it again.
                 self._broken = True
                 os.pwrite(self._file, group, self._offset)
                 crash_point("journal.written")
@@ -155,13 +155,13 @@ class Journal:
         """Zeroes what follows the last whole record and returns where that ends."""
         content = os.pread(self._file, self._length, 0)
         offset = 0
-        for _, offset in _frames(content, 0, len(content)):
-            pass
+        for _, after in _frames(content, 0, len(content)):
+            offset = after
         published = read_published(self.folder)
         if published is not None and published.segment == self._number and published.offset > offset:
             raise JournalError(
-                f"{_segment_path(self.folder, self._number).name} is damaged before its end: move it out of the journal's"
-                " folder and start again; the objects it named stay in the spool"
+                f"{_segment_path(self.folder, self._number).name} is damaged before its end: move it out of"
+                " the journal's folder and start again; the objects it named stay in the spool"
             )
         if any(content[offset:]):
             os.pwrite(self._file, bytes(len(content) - offset), offset)
@@ -240,7 +240,7 @@ def read_published(folder: Path) -> Position | None:
 
 def segment_numbers(folder: Path) -> list[int]:
     """Numbers of the segments in ``folder``, oldest first."""
-    matches = (_SEGMENT_NAME.fullmatch(name) for name in os.listdir(folder))
+    matches = (_SEGMENT_NAME.fullmatch(path.name) for path in folder.iterdir())
     return sorted(int(match[1]) for match in matches if match)
 
 

@@ -25,7 +25,7 @@ _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX = 0x0002, 0x0003, 0x0010
 class ObjectIdentity:
     """What a DICOM object says of itself outside its data set.
 
-    The three UIDs are whatever the peer sent, decoded as Latin-1 and without padding: hostile text until proven otherwise.
+    The three UIDs are what the peer sent, decoded as Latin-1 and without padding: hostile text.
     """
 
     sop_class_uid: str

@@ -14,7 +14,6 @@ untouched. So the same object has the same name whenever, and from whomever, it 
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -46,7 +45,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object that is durable in the spool. ``size`` is that of the file in bytes, ``received_at`` ISO 8601 in UTC."""
+    """An object that is durable in the spool: its file's size in bytes, and when it came (ISO 8601, UTC)."""
 
     sha256: str
     size: int
@@ -149,10 +148,8 @@ class Spool:
 
     def hashes(self) -> Iterator[str]:
         """Hashes of all objects, as their names have them, in order."""
-        for shard in sorted(os.listdir(self.objects)):
-            for name in sorted(os.listdir(self.objects / shard)):
-                if _HASH.fullmatch(name.removesuffix(".dcm")):
-                    yield name.removesuffix(".dcm")
+        for shard in sorted(self.objects.iterdir()):
+            yield from sorted(path.stem for path in shard.iterdir() if _HASH.fullmatch(path.stem))
 
     def verify(self) -> Iterator[tuple[str, bool]]:
         """Reads every object: (hash by name, whether the content still has it)."""
@@ -181,7 +178,7 @@ class Spool:
 
     def _make_shards(self) -> None:
         """All folders an object can need are there, and durable, before the first one comes."""
-        present = set(os.listdir(self.objects))
+        present = {path.name for path in self.objects.iterdir()}
         missing = [name for name in (f"{n:02x}" for n in range(256)) if name not in present]
         for name in missing:
             (self.objects / name).mkdir(exist_ok=True, mode=0o700)
