@@ -12,6 +12,7 @@ from typing import Any
 from config.errors import ConfigError, HeaderError
 from config.patterns import compile_pattern, matches
 from config.routing import Condition, RoutingFile, Rule, Test, read_routing
+from config.settings import RoutingSettings
 from inference.imaging.headers import read_header
 from inference.types import InstanceHeader, SeriesHeader
 
@@ -38,6 +39,11 @@ class DryRunRow:
     instances: int
     route: Route
     example: Path
+
+
+def rules_path(settings: RoutingSettings) -> Path | None:
+    """The site's rules file; None for the bundled rules."""
+    return Path(settings.file) if settings.file else None
 
 
 class RoutingRules:
@@ -100,7 +106,7 @@ class ReloadingRules:
         self.problem = ""
 
     @property
-    def rules(self) -> RoutingRules:
+    def current(self) -> RoutingRules:
         """The newest usable rules."""
         if self._path is not None and self._clock() >= self._next:
             self._next = self._clock() + self._every
@@ -108,7 +114,7 @@ class ReloadingRules:
         return self._rules
 
     def route(self, series: SeriesHeader) -> Route:
-        return self.rules.route(series)
+        return self.current.route(series)
 
     def _reload(self) -> None:
         seen = self._look()

@@ -48,9 +48,9 @@ class Worklist(Audit):
         *,
         item_id: int | None = None,
         study_uid: str | None = None,
-        kinds: tuple[ItemKind, ...] = (),
+        kind: ItemKind | None = None,
     ) -> int:
-        """Closes one item, or the open items of a study (of the given kinds); returns how many.
+        """Closes one item, or the open items of a study (of one kind); returns how many.
 
         Raises
         ------
@@ -60,7 +60,7 @@ class Worklist(Audit):
         if item_id is None and not study_uid:
             raise LedgerError("an item or a study must be named to close worklist items", reason="LEDGER_FAILED")
         with self._write() as session:
-            return _close(session, self.now(), by, resolution, item_id, study_uid, kinds)
+            return _close(session, self.now(), by, resolution, item_id, study_uid, kind)
 
     def worklist(
         self,
@@ -96,15 +96,15 @@ def _close(
     resolution: str,
     item_id: int | None,
     study_uid: str | None,
-    kinds: tuple[ItemKind, ...],
+    kind: ItemKind | None,
 ) -> int:
     statement = update(WorkItem).where(WorkItem.closed_at.is_(None))
     if item_id is not None:
         statement = statement.where(WorkItem.id == item_id)
     if study_uid:
         statement = statement.where(WorkItem.study_uid == study_uid)
-    if kinds:
-        statement = statement.where(WorkItem.kind.in_([kind.value for kind in kinds]))
+    if kind is not None:
+        statement = statement.where(WorkItem.kind == kind.value)
     statement = statement.values(closed_at=now, closed_by=by, resolution=resolution).returning(WorkItem.id)
     return len(session.scalars(statement).all())
 
