@@ -1,0 +1,70 @@
+"""Head CT as CT Image Storage (PS3.3 A.3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.uid import CTImageStorage
+
+from training.cohort.chance import uid
+from training.cohort.dicom_common import anatomic_region, base, instance_uid, write
+from training.cohort.head_ct import head_ct
+from training.cohort.person import Person
+from training.cohort.visit import Visit
+
+_INTERCEPT = -1024
+
+
+def write_head_ct(folder: Path, who: Person, when: Visit) -> list[Path]:
+    """Makes the head CT of a visit and writes one file per slice into ``folder``; returns the files in their order."""
+    volume, affine = head_ct(who, when)
+    return write_ct_volume(folder, who, when, volume, affine)
+
+
+def write_ct_volume(
+    folder: Path, who: Person, when: Visit, volume: NDArray[np.int16], affine: NDArray[np.float64]
+) -> list[Path]:
+    """Writes a volume and its affine as :func:`~training.cohort.head_ct.head_ct` gives them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ds = base(who, when, "CT", CTImageStorage)
+    scan = when.head_ct
+    spacing, rows, columns = float(affine[2, 0]), float(affine[1, 1]), float(affine[0, 2])
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    ds.StudyDescription, ds.SeriesDescription, ds.ProtocolName = "CT HEAD", f"HEAD {spacing:g}", "HEAD ROUTINE"
+    ds.BodyPartExamined = "HEAD"
+    ds.AnatomicRegionSequence = anatomic_region("69536005", "Head")
+    ds.PatientPosition = "HFS"
+    ds.KVP, ds.XRayTubeCurrent, ds.ExposureTime = 120, round(2400 / scan.noise), 1000
+    ds.ConvolutionKernel = "PH60s" if scan.sharp else "PH30f"
+    ds.ReconstructionDiameter = scan.field_of_view
+    ds.SliceThickness = f"{spacing:g}"
+    ds.SpacingBetweenSlices = f"{spacing:g}"
+    ds.GantryDetectorTilt = 0
+    ds.AcquisitionNumber = 1
+    ds.FrameOfReferenceUID = uid(who.seed, "frame", who.number, when.number, "CT")
+    ds.PositionReferenceIndicator = ""
+    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    ds.PixelSpacing = [_decimal(rows), _decimal(columns)]
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = volume.shape[1:]
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = _INTERCEPT, 1, "HU"
+    ds.WindowCenter, ds.WindowWidth = 40, 400
+    order = range(len(volume)) if scan.feet_first_order else reversed(range(len(volume)))
+    files = []
+    for number, index in enumerate(order, start=1):
+        position = affine @ np.array([index, 0, 0, 1.0])
+        ds.SOPInstanceUID = instance_uid(who, when, "CT", 1, number)
+        ds.InstanceNumber = number
+        ds.ImagePositionPatient = [_decimal(v) for v in position[:3]]
+        ds.SliceLocation = _decimal(position[2])
+        ds.PixelData = (volume[index] - _INTERCEPT).astype("<u2").tobytes()
+        files.append(write(ds, folder / f"{number:04d}.dcm"))
+    return files
+
+
+def _decimal(value: float) -> str:
+    """A DS of at most 16 characters that keeps a thousandth of a millimetre and more."""
+    return f"{round(float(value), 6):.10g}"

@@ -1,0 +1,188 @@
+"""The bones of the head: braincase, face, jaw, neck."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.cohort.head.frame import Head
+from training.cohort.implicit import Chain, Ellipsoid, Field, Points, join, step
+from training.cohort.sampling import Slab, both, mirrored
+
+_BASE = 7.0
+
+
+def vault(slab: Slab, head: Head) -> Field:
+    """Distance to the outside of the braincase, also used under the scalp."""
+    s, a, b = head.shape, head.half_length, head.half_breadth
+    y, z = s.vault_centre_y, head.vault_centre_z
+    d = slab.full(1e3)
+    window = slab.window(Ellipsoid((0, y, z), (b, a, head.half_height)), 24.0)
+    if window is None:
+        return d
+    p = slab.points.at(window)
+    part = Ellipsoid((0, y, z), (b - 2, a - 2, head.half_height)).distance(p)
+    lobes = [
+        Ellipsoid((0, y - 0.40 * a, s.forehead_height), (0.80 * b, 0.60 * a - 1 + s.forehead_bulge, 50)),
+        Ellipsoid((0, y + 0.45 * a, s.occiput_height), (0.80 * b, 0.55 * a - 1 + s.occiput_bulge, 46)),
+        *both(lambda side: Ellipsoid((side * 0.35 * b, y + 0.2 * a, 54), (0.64 * b + s.parietal_bulge, 0.55 * a, 52))),
+    ]
+    for lobe in lobes:
+        part = join(part, lobe.distance(p), 12.0)
+    d[window] = part
+    return d
+
+
+def skull_floor(p: Points) -> Field:
+    """Height of the floor of the three cranial fossae, which step down from front to back."""
+    floor = np.float32(-34.0) + np.float32(30.0) * (np.float32(1.0) - step(p.y, 8.0, 20.0))
+    floor += np.float32(31.0) * (np.float32(1.0) - step(p.y, -34.0, 16.0))
+    side = np.minimum(np.abs(p.x) * np.float32(1 / 45.0), np.float32(1.0))
+    floor += np.float32(5.0) * side * side
+    result: Field = floor
+    return result
+
+
+def braincase(slab: Slab, head: Head, outside: Field) -> tuple[Field, Field]:
+    """Distances to the braincase's bone (as a solid) and to its cavity."""
+    s, p = head.shape, slab.points
+    floor = skull_floor(p)
+    solid = np.maximum(outside, (floor - np.float32(_BASE)) - p.z)
+    # Thin over the temples, thick at the back and in front.
+    temple = np.abs(p.x) * np.float32(1.0 / head.half_breadth)
+    temple *= temple
+    temple *= np.float32(1.0) - step(p.z, 45.0, 50.0)
+    wall = np.float32(s.wall_thickness) * (np.float32(1.0) - np.float32(s.temporal_thinning) * temple)
+    cavity = np.maximum(outside + wall, floor - p.z)
+    slab.carve(solid, Chain([(0, 26, -60), (0, 20, -22)], 14.0), blend=4.0)
+    return solid, cavity
+
+
+def add_face(slab: Slab, head: Head, bone: Field) -> None:
+    """Brow, orbital rims, cheekbones, upper jaw and nasal bones; then the orbits are taken out."""
+    s, f, zb = head.shape, head.front, head.zygion
+    ex, _, oz = head.eye
+    ow, oh, cz, fwd = s.orbit_width, s.orbit_height, s.cheekbone_height, s.cheekbone_forward
+    brow, ridge = s.brow_height, s.brow_ridge
+    rim = ex + ow + 3.0
+    slab.unite(bone, Ellipsoid((0, head.incisor + 29, -17), (30, 29, 25)), blend=8.0)
+    slab.unite(bone, Ellipsoid((0, f + 40, 2), (18, 34, 16)), blend=6.0)
+    slab.unite(
+        bone,
+        *both(
+            lambda k: Chain(
+                [(0, f + 5, brow - 1), (k * 13, f + 4 - ridge, brow), (k * 32, f + 10 - 0.6 * ridge, brow + 4)], 5.0
+            )
+        ),
+        *both(
+            lambda k: Chain([(k * 32, f + 10, brow + 4), (k * rim, f + 25, brow - 5), (k * (rim + 1), f + 28, oz)], 4.6)
+        ),
+        blend=7.0,
+    )
+    slab.unite(
+        bone,
+        *both(lambda k: Ellipsoid((k * (zb - 15), f + 31 - fwd, cz), (13, 12, 12))),
+        *both(lambda k: Chain([(k * (rim + 1), f + 28, oz), (k * (zb - 13), f + 30 - fwd, cz + 5)], 4.4)),
+        *both(
+            lambda k: Chain(
+                [
+                    (k * (zb - 16), f + 28 - fwd, cz + 7),
+                    (k * (ex + 2), f + 14 - 0.6 * fwd, oz - oh - 3),
+                    (k * 16, f + 11, oz - oh + 4),
+                    (k * 9, f + 7 - s.nasion_depth, s.nasion_z - 4),
+                ],
+                4.4,
+            )
+        ),
+        blend=6.0,
+    )
+    slab.unite(
+        bone,
+        *both(
+            lambda k: Chain(
+                [
+                    (k * (zb - 10), f + 36, cz),
+                    (k * (zb - 3), f + 54, cz + 2),
+                    (k * (zb - 4), f + 70, cz + 5),
+                    (k * (zb - 10), -6, 3),
+                ],
+                [4.0, 3.0, 3.0, 4.0],
+                (1, 1, 0.6),
+            )
+        ),
+        blend=3.0,
+    )
+    slab.carve(
+        bone,
+        *both(
+            lambda k: Chain(
+                [(k * (ex + 3), f - 2, oz), (k * ex, f + 20, oz), (k * 15, f + 52, oz + 3)],
+                [ow + 2, ow, 4],
+                (1, 1, ow / oh),
+            )
+        ),
+        blend=3.0,
+    )
+    nasal = (s.nose_deviation * 0.4, f - 0.45 * s.nose_protrusion + 4 - s.nose_hump, s.nasion_z - 0.42 * s.nose_length)
+    slab.unite(bone, Chain([(0, f + 6 - s.nasion_depth, s.nasion_z), nasal], [s.nose_bridge_width, 3.2]), blend=3.0)
+
+
+def add_skull_base(slab: Slab, head: Head, bone: Field) -> None:
+    """Mastoids, petrous ridges, pterygoid plates."""
+    b = head.half_breadth
+    slab.unite(
+        bone,
+        *both(lambda k: Ellipsoid((k * (b - 18), 14, -16), (11, 13, 20))),
+        *both(lambda k: Chain([(k * (b - 18), 8, -1), (k * 14, -12, 1)], [11, 7])),
+        *both(lambda k: Chain([(k * 14, head.front + 58, -2), (k * 15, head.front + 60, -30)], 2.2, (1, 0.4, 1))),
+        blend=4.0,
+    )
+
+
+def add_jaw(slab: Slab, head: Head, bone: Field) -> None:
+    """Upper alveolar ridge and, through the hinge, the mandible."""
+    s, bite = head.shape, head.bite
+    slab.unite(bone, Chain(head.arch(bite + 16, -1.0), 5.5, (1, 1, 0.6)), blend=5.0)
+    slab.carve(bone, Ellipsoid((0, head.incisor + 34, bite + 4), (s.palate_width - 5, 27, 15)), blend=3.0)
+    half, gz, gb = s.jaw_width / 2 - 4, s.gonion_height, s.gonion_back
+    chin_z, chin_y, cw = s.chin_z + 10, head.chin_y, s.chin_width
+    low = [
+        (cw * 0.3, chin_y, chin_z),
+        (cw + 7, chin_y + 6, chin_z),
+        (half * 0.72, head.front + 42, 0.55 * chin_z + 0.45 * gz),
+    ]
+    body = [*low, (half * 0.98, gb - 10, gz + 8)]
+    ramus = [(half, gb, gz + 11), (half + 2, gb + 1, -28), (head.condyle[0], -14, -10)]
+    closed = head.hinge()
+    thick = 6.0 + s.mandible_depth * 0.4
+    mandible = slab.full(1e3)
+    slab.unite(mandible, *mirrored(Chain(body, thick, (1, 1, 0.5))), blend=4.0, through=closed)
+    slab.unite(mandible, Chain(head.arch(bite - 16, -1.0), 5.0, (1, 1, 0.5)), blend=5.0, through=closed)
+    slab.unite(
+        mandible,
+        *mirrored(Chain(ramus, [4.6, 4.2, 3.6], (1, 0.34, 1))),
+        *both(lambda k: Ellipsoid((k * head.condyle[0], -13, -4), (9, 5, 5))),
+        *both(lambda k: Chain([(k * (half + 1), gb - 12, -30), (k * (half - 1), gb - 22, -10)], [4, 2.4], (1, 0.5, 1))),
+        blend=4.0,
+        through=closed,
+    )
+    np.minimum(bone, mandible, out=bone)
+
+
+def add_neck(slab: Slab, head: Head, bone: Field) -> None:
+    """The cervical spine down to the edge of any usual scan, and the hyoid."""
+    shift = head.shape.neck_forward
+    for n in range(7):
+        z, y = -37.0 - 17.0 * n, 13.0 + 0.7 * n - shift * 0.15 * n
+        wide = 24.0 if n == 0 else 13.0 + 0.6 * n
+        arch = [(wide * 0.8, y, z), (wide + 4, y + 11, z), (6, y + 27, z - 3), (0, y + 31, z - 4)]
+        slab.unite(
+            bone,
+            Ellipsoid((0, y, z), (wide * 0.55 if n == 0 else wide, 8.5, 7.6 if n else 5.0)),
+            *mirrored(Chain(arch, 3.4)),
+            Chain([(0, y + 30, z - 4), (0, y + (30 if n == 0 else 40 + n), z - 9)], 3.0),
+            blend=2.5,
+        )
+    chin = head.shape.chin_z
+    slab.unite(
+        bone, *both(lambda k: Chain([(0, -42, chin - 6), (k * 12, -36, chin - 5), (k * 18, -18, chin + 1)], 2.4))
+    )
