@@ -8,31 +8,39 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from config.errors import CommandError, DiskFullError, StorageError
 from training.cohort.chance import stream
-from training.cohort.dicom_common import device, instance_uid, series_uid, study_uid
+from training.cohort.dicom_common import Change, device, instance_uid, series_uid, study_uid
 from training.cohort.dicom_ct import write_head_ct
 from training.cohort.dicom_dx import write_chest_radiograph
 from training.cohort.manifest import FILE_NAME, Manifest, ManifestWriter, Row
+from training.cohort.orphans import make_orphan
 from training.cohort.person import ISSUER, Person, person
 from training.cohort.visit import Dials, Visit, visit
 
 MODALITIES = ("CT", "DX")
 Progress = Callable[[int, int, str], None]
-_WRITERS: dict[str, Callable[[Path, Person, Visit], list[Path]]] = {"CT": write_head_ct, "DX": write_chest_radiograph}
+_Writer = Callable[[Path, Person, Visit, Change | None], list[Path]]
+_WRITERS: dict[str, _Writer] = {"CT": write_head_ct, "DX": write_chest_radiograph}
 
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """One study that is to be made. Plain values, so that it can cross to another process."""
+    """One study that is to be made. Plain values, so that it can cross to another process.
+
+    ``folder`` is relative, by default ``<patient>/<visit>-<modality>``; ``orphan`` names how it loses its patient.
+    """
 
     seed: int
     number: int
     visit: int
     modality: str
     dials: Dials
+    folder: str = ""
+    orphan: str = ""
 
 
 def plan(
@@ -72,8 +80,9 @@ def make_study(out: Path, one: StudyPlan) -> Row:
     """Makes one study under ``out`` and returns its row of the manifest."""
     who = person(one.seed, one.number)
     when = visit(who, one.visit, one.dials)
-    folder = Path(f"{who.patient_id}") / f"{one.visit}-{one.modality}"
-    files = _WRITERS[one.modality](out / folder, who, when)
+    folder = Path(one.folder or f"{who.patient_id}/{one.visit}-{one.modality}")
+    change = partial(make_orphan, kind=one.orphan) if one.orphan else None
+    files = _WRITERS[one.modality](out / folder, who, when, change)
     single = len(files) == 1
     return Row(
         issuer=ISSUER,
@@ -164,8 +173,8 @@ def make_cohort(
     if target.exists():
         raise CommandError(f"{out} holds a cohort already; choose an empty folder")
     out.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    unfinished = target.with_suffix(".part")
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = ManifestWriter(file)
         for done, row in enumerate(
             make_studies(out, plan(patients, seed, visits, modalities, dials), processes), start=1
@@ -173,5 +182,5 @@ def make_cohort(
             writer.add(row)
             if progress is not None:
                 progress(done, total, row.patient)
-    partial.replace(target)
+    unfinished.replace(target)
     return Manifest(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -11,6 +12,9 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from training.cohort.chance import uid
 from training.cohort.person import ISSUER, Person
 from training.cohort.visit import Visit
+
+# What is done to a data set before it is written: an orphan loses its patient here.
+Change = Callable[[Dataset], Dataset]
 
 MANUFACTURER = "MedReID Phantom"
 _IMPLEMENTATION = UID(uid("implementation"))

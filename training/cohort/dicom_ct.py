@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.uid import CTImageStorage
 
 from training.cohort.chance import uid
-from training.cohort.dicom_common import anatomic_region, base, instance_uid, write
+from training.cohort.dicom_common import Change, anatomic_region, base, instance_uid, write
 from training.cohort.head_ct import head_ct
 from training.cohort.person import Person
 from training.cohort.visit import Visit
@@ -17,14 +17,22 @@ from training.cohort.visit import Visit
 _INTERCEPT = -1024
 
 
-def write_head_ct(folder: Path, who: Person, when: Visit) -> list[Path]:
-    """Makes the head CT of a visit and writes one file per slice into ``folder``; returns the files in their order."""
+def write_head_ct(folder: Path, who: Person, when: Visit, change: Change | None = None) -> list[Path]:
+    """Makes the head CT of a visit and writes one file per slice into ``folder``; returns the files in their order.
+
+    ``change`` has the last word on every header but not on pixels.
+    """
     volume, affine = head_ct(who, when)
-    return write_ct_volume(folder, who, when, volume, affine)
+    return write_ct_volume(folder, who, when, volume, affine, change)
 
 
 def write_ct_volume(
-    folder: Path, who: Person, when: Visit, volume: NDArray[np.int16], affine: NDArray[np.float64]
+    folder: Path,
+    who: Person,
+    when: Visit,
+    volume: NDArray[np.int16],
+    affine: NDArray[np.float64],
+    change: Change | None = None,
 ) -> list[Path]:
     """Writes a volume and its affine as :func:`~training.cohort.head_ct.head_ct` gives them."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +60,7 @@ def write_ct_volume(
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = _INTERCEPT, 1, "HU"
     ds.WindowCenter, ds.WindowWidth = 40, 400
+    ds = change(ds) if change else ds
     order = range(len(volume)) if scan.feet_first_order else reversed(range(len(volume)))
     files = []
     for number, index in enumerate(order, start=1):

@@ -9,7 +9,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 
 from training.cohort.chest_radiograph import chest_radiograph
-from training.cohort.dicom_common import anatomic_region, base, code, instance_uid, write
+from training.cohort.dicom_common import Change, anatomic_region, base, code, instance_uid, write
 from training.cohort.person import Person
 from training.cohort.visit import Visit
 
@@ -21,7 +21,9 @@ _VIEWS = {
 }
 
 
-def write_chest_radiograph(folder: Path, who: Person, when: Visit, view: str | None = None) -> list[Path]:
+def write_chest_radiograph(
+    folder: Path, who: Person, when: Visit, change: Change | None = None, view: str | None = None
+) -> list[Path]:
     """Makes the chest radiograph of a visit and writes it into ``folder``; returns the one file in a list."""
     view = view or when.chest_film.view
     image, spacing = chest_radiograph(who, when, view)
@@ -45,7 +47,7 @@ def write_chest_radiograph(folder: Path, who: Person, when: Visit, view: str | N
     ds.LossyImageCompression = "00"
     ds.BurnedInAnnotation = "NO"
     ds.PixelData = (_FULL - image if inverted else image).astype("<u2").tobytes()
-    return [write(ds, folder / "0001.dcm")]
+    return [write(change(ds) if change else ds, folder / "0001.dcm")]
 
 
 def _add_anatomy(ds: Dataset, view: str) -> None:

@@ -1,0 +1,123 @@
+"""The demo's cohort: visits that enrol patients, then orphans of enrolled patients and of strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, cycle, islice
+from pathlib import Path
+
+from config.errors import CommandError
+from inference.types import PatientKey
+from training.cohort.cohort import Progress, StudyPlan, make_studies
+from training.cohort.manifest import FILE_NAME, ManifestWriter, Row
+from training.cohort.orphans import orphan_kinds
+from training.cohort.visit import Dials
+
+
+@dataclass(frozen=True, slots=True)
+class DemoStudy:
+    """One study and the truth about it. ``kind`` is how it lost its patient, empty where it did not.
+
+    ``truth`` is the enrolled patient whose study it is, None for a stranger.
+    """
+
+    study_uid: str
+    modality: str
+    files: tuple[Path, ...]
+    kind: str
+    truth: PatientKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class DemoCohort:
+    """``manifest`` tells the true patient of every study, strangers too."""
+
+    folder: Path
+    manifest: Path
+    enrolment: tuple[DemoStudy, ...]
+    orphans: tuple[DemoStudy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSize:
+    """How many of each. The first ``enrolled`` persons of the seed are enrolled, the next ``strangers`` are not."""
+
+    enrolled: int = 8
+    strangers: int = 4
+    mated_ct: int = 6
+    mated_dx: int = 4
+    stranger_ct: int = 3
+    stranger_dx: int = 2
+
+    def __post_init__(self) -> None:
+        if self.enrolled < 1 or (self.strangers < 1 and self.stranger_ct + self.stranger_dx):
+            raise CommandError("a demo needs an enrolled patient, and a stranger where strangers' studies are wanted")
+
+
+def build_demo_cohort(
+    out: Path,
+    seed: int,
+    progress: Progress | None = None,
+    size: DemoSize | None = None,
+    processes: int = 2,
+) -> DemoCohort:
+    """Makes ``out/enrolment`` and ``out/orphans``; ``progress`` is told (studies done, of how many, what).
+
+    Enrolled patients have two chest radiographs and, every other one, two head CTs instead of one. Orphans are later
+    visits. Raises what :func:`training.cohort.cohort.make_studies` raises.
+    """
+    size = size or DemoSize()
+    enrolment, orphans = list(_enrolment(seed, size)), list(_orphans(seed, size))
+    plans = enrolment + orphans
+    out.mkdir(parents=True, exist_ok=True)
+    studies: list[DemoStudy] = []
+    manifest = out / FILE_NAME
+    with manifest.open("w", newline="", encoding="utf-8") as file:
+        writer = ManifestWriter(file)
+        for plan, row in zip(plans, make_studies(out, plans, processes), strict=True):
+            writer.add(row)
+            studies.append(_study(out, plan, row, size.enrolled))
+            if progress is not None:
+                progress(len(studies), len(plans), "enrolment" if not plan.orphan else "orphans")
+    return DemoCohort(out, manifest, tuple(studies[: len(enrolment)]), tuple(studies[len(enrolment) :]))
+
+
+def _enrolment(seed: int, size: DemoSize) -> Iterator[StudyPlan]:
+    for number in range(1, size.enrolled + 1):
+        for modality, visits in (("CT", 1 + number % 2), ("DX", 2)):
+            for visit in range(visits):
+                folder = f"enrolment/PH-{number:05d}-{visit}-{modality}"
+                yield StudyPlan(seed, number, visit, modality, Dials(), folder)
+
+
+def _orphans(seed: int, size: DemoSize) -> Iterator[StudyPlan]:
+    enrolled = range(1, size.enrolled + 1)
+    others = range(size.enrolled + 1, size.enrolled + size.strangers + 1)
+    wanted = chain(
+        _whose("CT", enrolled, size.mated_ct),
+        _whose("DX", list(reversed(enrolled)), size.mated_dx),
+        _whose("CT", others, size.stranger_ct),
+        _whose("DX", list(reversed(others)), size.stranger_dx),
+    )
+    for place, ((number, modality, visit), kind) in enumerate(
+        zip(wanted, cycle(orphan_kinds()), strict=False), start=1
+    ):
+        yield StudyPlan(seed, number, visit, modality, Dials(), f"orphans/{place:02d}-{modality}", kind)
+
+
+def _whose(modality: str, numbers: Sequence[int], count: int) -> Iterator[tuple[int, str, int]]:
+    """Visits 2 and later, so that none is an enrolment visit."""
+    for place, number in enumerate(islice(cycle(numbers), count)):
+        yield number, modality, 2 + place // len(numbers)
+
+
+def _study(out: Path, plan: StudyPlan, row: Row, enrolled: int) -> DemoStudy:
+    path = out / row.path
+    return DemoStudy(
+        study_uid=row.study,
+        modality=row.modality,
+        files=tuple(sorted(path.iterdir())) if path.is_dir() else (path,),
+        kind=plan.orphan,
+        truth=PatientKey(row.issuer, row.patient) if plan.number <= enrolled else None,
+    )
