@@ -184,6 +184,14 @@ class Settings(Section):
         return self.home / "gallery"
 
     @property
+    def audit_head_file(self) -> Path:
+        return self.home / "audit.head"
+
+    @property
+    def calibration_folder(self) -> Path:
+        return self.home / "calibration"
+
+    @property
     def bundle_folder(self) -> Path:
         return Path(self.encoders.bundles) if self.encoders.bundles else self.home / "bundles"
 

@@ -57,7 +57,7 @@ def create_app(settings: Settings, ledger: Ledger) -> FastAPI:
 
     @app.get("/health/ready")
     def ready(response: Response) -> dict[str, str]:
-        problems = {"ledger": _ledger_problem(ledger), "listener": _listener_problem(settings)}
+        problems = {"ledger": _ledger_problem(ledger), "listener": listener_problem(settings)}
         found = {name: problem for name, problem in problems.items() if problem}
         if found:
             response.status_code = 503
@@ -85,7 +85,7 @@ def _ledger_problem(ledger: Ledger) -> str:
     return ""
 
 
-def _listener_problem(settings: Settings) -> str:
+def listener_problem(settings: Settings) -> str:
     """A socket that connects and closes is what the listener's guard is for: no association comes of it."""
     host = "127.0.0.1" if settings.dicom.host in ("0.0.0.0", "") else settings.dicom.host  # noqa: S104
     try:

@@ -1,0 +1,58 @@
+"""``demo``: the main job end to end, on phantoms, in a few minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node.cli.app import app
+from dicom_node.cli.seeing import Json
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything of the demo goes.")] = Path("medreid-demo"),
+    json: Json = False,
+) -> None:
+    """Enrols digital phantom patients over DICOM, sends orphans, and shows each decision beside the truth."""
+    from dicom_node.cli.output import console, print_json
+    from dicom_node.cli.progress import bar
+    from dicom_node.demo import run_demo
+
+    result = run_demo(folder.absolute(), bar)
+    sums = {str(verdict): number for verdict, number in result.sums().items()}
+    if json:
+        print_json({"rows": result.rows, "sums": sums, "seconds": result.seconds, "folder": result.folder})
+        return
+    _table(result)
+    for name, number in sums.items():
+        console.print(f"{name}: {number}", highlight=False)
+    lies = result.folder
+    console.print(
+        f"done in {result.seconds:.0f} s; audit chain {'whole' if result.audit_intact else 'BROKEN'}\n"
+        f"phantoms {lies / 'cohort'}\narchive  {lies / 'home' / 'archive'}\nledger   {lies / 'home' / 'ledger.sqlite3'}\n"
+        f"node log {lies / 'node.log'}\n"
+        f"look on: MEDREID_HOME={lies / 'home'} medreid --config {lies / 'site.toml'} worklist",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _table(result: object) -> None:
+    from dicom_node.cli.output import patient, table
+    from dicom_node.demo import DemoResult
+
+    assert isinstance(result, DemoResult)
+    rows = []
+    for number, row in enumerate(result.rows, 1):
+        decision = row.decision
+        evidence = ""
+        if decision is not None and decision.log10_lr is not None:
+            evidence = f"log10 LR {decision.log10_lr:+.1f}, P {decision.posterior:.3f}, P(nobody) {decision.p_nobody:.3f}"
+        said = patient(decision.patient) if decision is not None and row.state.value in ("LINKED", "REVIEW") else ""
+        truth = patient(row.study.truth) if row.study.truth else "not enrolled"
+        rows.append((number, row.study.modality, row.study.kind, row.state.value, said, evidence, truth, row.verdict))
+    columns = ("#", "modality", "missing identity", "decision", "candidate", "evidence", "truth", "verdict")
+    table("orphans", columns, rows)

@@ -1,0 +1,312 @@
+"""The walk of a study: load, encode, search, decide, act. Every step may be repeated after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import structlog
+
+from config.errors import ImagingError, RelinkRefusedError
+from dicom_node.audit import Action
+from dicom_node.crashpoints import crash_point
+from dicom_node.ledger import (
+    Claim,
+    DecisionRecord,
+    DecisionStatus,
+    ItemKind,
+    NewDecision,
+    Outcome,
+    RelinkRecord,
+    RelinkState,
+    StudyState,
+)
+from dicom_node.node import Node
+from dicom_node.subject import Subject
+from inference.encoders.protocol import Encoder
+from inference.evidence import Evidence, gather_evidence
+from inference.imaging.series import load_series
+from inference.matching import Decision, decide, policy_hash
+from inference.types import Encoding, PatientIdentity, SeriesHeader
+
+WORKER = "worker"
+# A person's word stands: what was undone or rejected once is never linked again without one.
+_HUMAN_SAID_NO = (DecisionStatus.UNDONE, DecisionStatus.REJECTED)
+
+log = structlog.get_logger()
+
+
+class Pipeline:
+    """Walks studies with the parts of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def walk(self, claim: Claim) -> StudyState:
+        """Takes a claimed study as far as it goes, records why, and settles it.
+
+        Raises
+        ------
+        MedReIDError
+            for whatever may pass (an archive that is away): the caller gives the study back for another try.
+        """
+        node = self.node
+        series = node.series(claim.study_uid)
+        if node.archive.keeps_received:
+            node.archive.store(claim.study_uid, node.files(claim.study_uid))
+        crash_point("walk.stored")
+        standing = self._standing_link(claim.study_uid)
+        if standing is not None:
+            return self._continue_link(claim, standing, series)
+        subject = node.subject(claim.study_uid)
+        encodings = self.encode(series)
+        if subject.identity is None:
+            return self._identify(claim, subject, encodings)
+        return self._enrol(claim, subject.identity, encodings)
+
+    def encode(self, series: Iterable[SeriesHeader]) -> tuple[Encoding, ...]:
+        """Embeddings of every series that a rule sends to an encoder; refusals are counted under their names."""
+        found: list[Encoding] = []
+        for one in series:
+            route = self.node.rules.route(one)
+            self.node.ledger.count("series_routed", rule=route.rule, reason=route.reason)
+            encoders = [e for name in route.encoders if (e := self.node.registry.get(name)).accepts(one)]
+            if encoders:
+                found += self._encode_series(one, encoders)
+        return tuple(found)
+
+    def _encode_series(self, series: SeriesHeader, encoders: Sequence[Encoder]) -> list[Encoding]:
+        count = self.node.ledger.count
+        loaded = load_series(series, self.node.load_options)
+        for rejection in loaded.rejections:
+            count("image_refused", reason=rejection.reason)
+        found: list[Encoding] = []
+        for encoder in encoders:
+            for image in loaded.images:
+                try:
+                    encodings = encoder.encode([image])
+                except ImagingError as error:
+                    count("image_refused", reason=error.reason)
+                    continue
+                found += [encoding for encoding in encodings if encoding is not None]
+                if None in encodings:
+                    count("image_refused", reason="NOTHING_TO_ENCODE")
+        return found
+
+    def _enrol(self, claim: Claim, identity: PatientIdentity, encodings: Sequence[Encoding]) -> StudyState:
+        ledger = self.node.ledger
+        with ledger.transaction():
+            ledger.put_patient(identity)
+            ledger.store_embeddings(claim.study_uid, encodings, identity.key)
+            ledger.record_decision(
+                self._new_decision(claim, Outcome.ENROL, patient=identity.key), status=DecisionStatus.ACTED
+            )
+            ledger.close_items(WORKER, "ENROLLED", study_uid=claim.study_uid, kinds=(ItemKind.REVIEW,))
+            self._audit(Action.ENROL, claim.study_uid, {"patient": _key(identity), "embeddings": len(encodings)})
+            return ledger.settle(claim, StudyState.ENROLLED, "" if encodings else "NO_USABLE_IMAGE")
+
+    def _identify(self, claim: Claim, subject: Subject, encodings: Sequence[Encoding]) -> StudyState:
+        ledger = self.node.ledger
+        pending = self._pending_link(claim)
+        if pending is not None:
+            return self._link(claim, pending)
+        ledger.store_embeddings(claim.study_uid, encodings)
+        if not encodings:
+            return self._without_evidence(claim, subject)
+        evidence = self._search(subject, encodings)
+        decision = self._decide(claim, subject, evidence)
+        with ledger.transaction():
+            record = ledger.record_decision(self._described(claim, subject, encodings, evidence, decision))
+            self._audit(Action.SEARCH, claim.study_uid, {"decision": record.id, "searched": evidence.searched})
+            self._audit(Action.DECISION, claim.study_uid, _summary(record))
+            ledger.count("decision", outcome=record.outcome.value)
+        crash_point("walk.decided")
+        if record.outcome is Outcome.LINK:
+            return self._link(claim, record)
+        return self._settle_unlinked(claim, record)
+
+    def _search(self, subject: Subject, encodings: Sequence[Encoding]) -> Evidence:
+        node = self.node
+        names = sorted({encoding.encoder for encoding in encodings})
+        return gather_evidence(
+            encodings,
+            {name: node.galleries.of(node.registry.get(name)) for name in names},
+            {name: node.registry.calibration(name) for name in names},
+            candidates=node.settings.gallery.candidates,
+            trusted_scopes=node.settings.calibration.trusted_scopes,
+            probe=subject.demographics,
+            known=node.known_patient,
+        )
+
+    def _decide(self, claim: Claim, subject: Subject, evidence: Evidence) -> Decision:
+        said_no = any(
+            record.status in _HUMAN_SAID_NO for record in self.node.ledger.decisions(study_uid=claim.study_uid)
+        )
+        notes = [*evidence.notes]
+        if said_no:
+            notes.append("A_PERSON_SAID_NO_BEFORE")
+        if not subject.assessment.may_link:
+            notes.append(_reason(subject))
+        return decide(
+            evidence.patients,
+            evidence.searched,
+            self.node.settings.policy,
+            auto_allowed=evidence.trusted and subject.assessment.may_link and not said_no,
+            rest_log10_lr=evidence.rest_log10_lr,
+            notes=notes,
+        )
+
+    def _link(self, claim: Claim, record: DecisionRecord) -> StudyState:
+        """Acts on a LINK. What the archive's guards refuse goes to a person, with the guard's name."""
+        ledger = self.node.ledger
+        assert record.patient is not None
+        try:
+            self.node.relinker.link(record, self.node.known_patient(record.patient) or PatientIdentity(record.patient), WORKER)
+        except RelinkRefusedError as error:
+            ledger.count("relink_refused", reason=error.reason)
+            return self._to_review(claim, record, error.reason)
+        crash_point("walk.linked")
+        with ledger.transaction():
+            ledger.close_decision(record.id, DecisionStatus.ACTED, WORKER)
+            ledger.close_items(WORKER, "LINKED", study_uid=claim.study_uid, kinds=(ItemKind.REVIEW,))
+            return ledger.settle(claim, StudyState.LINKED)
+
+    def _settle_unlinked(self, claim: Claim, record: DecisionRecord) -> StudyState:
+        if record.outcome is Outcome.REVIEW:
+            return self._to_review(claim, record, next(iter(record.reasons), "REVIEW"))
+        with self.node.ledger.transaction():
+            self.node.ledger.close_decision(record.id, DecisionStatus.ACTED, WORKER)
+            self.node.ledger.close_items(WORKER, "NO_MATCH", study_uid=claim.study_uid, kinds=(ItemKind.REVIEW,))
+            return self.node.ledger.settle(claim, StudyState.NO_MATCH)
+
+    def _to_review(self, claim: Claim, record: DecisionRecord, reason: str) -> StudyState:
+        ledger = self.node.ledger
+        with ledger.transaction():
+            ledger.close_items(WORKER, "SUPERSEDED", study_uid=claim.study_uid, kinds=(ItemKind.REVIEW,))
+            ledger.open_item(ItemKind.REVIEW, reason, study_uid=claim.study_uid, decision_id=record.id)
+            return ledger.settle(claim, StudyState.REVIEW, reason)
+
+    def _without_evidence(self, claim: Claim, subject: Subject) -> StudyState:
+        ledger = self.node.ledger
+        with ledger.transaction():
+            record = ledger.record_decision(
+                self._new_decision(claim, Outcome.NO_EVIDENCE, evidence={"orphan": _reason(subject)}),
+                status=DecisionStatus.ACTED,
+            )
+            ledger.open_item(
+                ItemKind.NO_EVIDENCE, "NO_USABLE_IMAGE", study_uid=claim.study_uid, decision_id=record.id
+            )
+            self._audit(Action.DECISION, claim.study_uid, _summary(record))
+            ledger.count("decision", outcome=record.outcome.value)
+            return ledger.settle(claim, StudyState.NO_EVIDENCE, "NO_USABLE_IMAGE")
+
+    def _standing_link(self, study_uid: str) -> RelinkRecord | None:
+        """The re-link that this study is under, finished or interrupted."""
+        standing = [
+            record
+            for record in self.node.ledger.relinks(study_uid=study_uid)
+            if record.state in (RelinkState.INTENDED, RelinkState.DONE)
+        ]
+        return standing[-1] if standing else None
+
+    def _continue_link(self, claim: Claim, relink: RelinkRecord, series: Sequence[SeriesHeader]) -> StudyState:
+        """Finishes an interrupted re-link, or moves late slices to where the study went; the decision stands."""
+        ledger = self.node.ledger
+        record = ledger.decision(relink.decision_id)
+        assert record is not None and record.patient is not None
+        if relink.state is RelinkState.INTENDED:
+            return self._link(claim, record)
+        moved = self.node.relinker.sweep(relink)
+        encodings = self.encode(series)
+        # Only links that a person confirmed may enrol: otherwise one wrong link would breed others.
+        patient = record.patient if record.status is DecisionStatus.APPROVED else None
+        with ledger.transaction():
+            ledger.store_embeddings(claim.study_uid, encodings, patient)
+            self._audit(Action.LINK, claim.study_uid, {"decision": record.id, "moved": moved})
+            return ledger.settle(claim, StudyState.LINKED)
+
+    def _pending_link(self, claim: Claim) -> DecisionRecord | None:
+        """A LINK for these very instances that an interruption left undone."""
+        for record in self.node.ledger.decisions(study_uid=claim.study_uid, status=DecisionStatus.PENDING):
+            if record.outcome is Outcome.LINK and record.generation == claim.generation:
+                return record
+        return None
+
+    def _described(
+        self,
+        claim: Claim,
+        subject: Subject,
+        encodings: Sequence[Encoding],
+        evidence: Evidence,
+        decision: Decision,
+    ) -> NewDecision:
+        candidates = tuple(
+            {
+                "issuer": ranked.patient.issuer,
+                "id": ranked.patient.id,
+                "posterior": ranked.posterior,
+                "log10_lr": ranked.log10_lr,
+                "log10_lrs": dict(ranked.log10_lrs),
+                "score": ranked.score,
+                "contradictions": [str(reason) for reason in ranked.contradictions],
+                "references": {
+                    name: {"study": found.study_uid, "embedding": found.embedding_id, "score": found.score}
+                    for name, found in evidence.references.get(ranked.patient, {}).items()
+                },
+            }
+            for ranked in decision.ranked
+        )
+        return self._new_decision(
+            claim,
+            Outcome(decision.outcome.value),
+            patient=decision.best,
+            posterior=decision.posterior,
+            p_nobody=decision.p_nobody,
+            log10_lr=decision.log10_lr,
+            margin=decision.margin_log10,
+            candidates=candidates,
+            evidence={
+                "orphan": _reason(subject),
+                "searched": decision.searched,
+                "p_rest": decision.p_rest,
+                "quality": decision.quality,
+                "notes": list(decision.notes),
+                "encoders": sorted({f"{encoding.encoder} {encoding.version}" for encoding in encodings}),
+            },
+            reasons=tuple(str(reason) for reason in decision.reasons),
+        )
+
+    def _new_decision(self, claim: Claim, outcome: Outcome, **values: Any) -> NewDecision:
+        policy = self.node.settings.policy
+        return NewDecision(
+            study_uid=claim.study_uid,
+            generation=claim.generation,
+            outcome=outcome,
+            policy=policy.name,
+            policy_hash=policy_hash(policy),
+            **values,
+        )
+
+    def _audit(self, action: Action, study_uid: str, payload: dict[str, Any]) -> None:
+        self.node.audit.record(WORKER, action, study_uid, payload)
+
+
+def _reason(subject: Subject) -> str:
+    return str(subject.assessment.reason or "")
+
+
+def _key(identity: PatientIdentity) -> dict[str, str]:
+    return {"issuer": identity.key.issuer, "id": identity.key.id}
+
+
+def _summary(record: DecisionRecord) -> dict[str, Any]:
+    return {
+        "decision": record.id,
+        "outcome": record.outcome.value,
+        "patient": {"issuer": record.patient.issuer, "id": record.patient.id} if record.patient else None,
+        "posterior": record.posterior,
+        "log10_lr": record.log10_lr,
+        "policy": record.policy,
+        "policy_hash": record.policy_hash,
+        "reasons": list(record.reasons),
+    }
