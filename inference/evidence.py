@@ -7,7 +7,7 @@ evidence against him too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from config.errors import GalleryError
@@ -58,7 +58,7 @@ def gather_evidence(
     trusted_scopes: Sequence[str],
     exclude_studies: frozenset[str] = frozenset(),
     probe: PatientIdentity | None = None,
-    demographics: Mapping[PatientKey, PatientIdentity] | None = None,
+    known: Callable[[PatientKey], PatientIdentity | None] = lambda _: None,
 ) -> Evidence:
     """Searches all embeddings of one study and calibrates what was found.
 
@@ -74,8 +74,8 @@ def gather_evidence(
         calibration scopes that may support an automatic link.
     exclude_studies
         the probe's own study is always left out as well.
-    probe, demographics
-        what the orphan says of sex and birth date, and what is known of the patients; absent is neutral.
+    probe, known
+        what the orphan says of sex and birth date, and what is known of a patient; absent is neutral.
 
     Raises
     ------
@@ -94,10 +94,7 @@ def gather_evidence(
     }
     rests = [view for view in views.values() if view.rest]
     return Evidence(
-        patients=tuple(
-            _of_patient(patient, views, by_encoder, probe, (demographics or {}).get(patient))
-            for patient in sorted(everyone)
-        ),
+        patients=tuple(_of_patient(patient, views, by_encoder, probe, known(patient)) for patient in sorted(everyone)),
         searched=len(everyone) + sum(view.rest for view in rests),
         # One who is enrolled with several encoders may come near every one of their bounds.
         rest_log10_lr=rests[0].rest_bound if len(rests) == 1 else sum(max(view.rest_bound, 0.0) for view in rests),
@@ -164,13 +161,13 @@ def _of_patient(
     views: Mapping[str, _View],
     encodings: Mapping[str, Sequence[Encoding]],
     probe: PatientIdentity | None,
-    known: PatientIdentity | None,
+    record: PatientIdentity | None,
 ) -> PatientEvidence:
     seen = {name: view for name, view in views.items() if patient in view.best}
     log10_lrs = {name: view.log10_lrs[patient] for name, view in seen.items() if patient in view.log10_lrs}
     found: tuple[Reason, ...] = ()
-    if probe is not None and known is not None:
-        found = contradictions(probe.sex, probe.birth_date, known.sex, known.birth_date)
+    if probe is not None and record is not None:
+        found = contradictions(probe.sex, probe.birth_date, record.sex, record.birth_date)
     return PatientEvidence(
         patient=patient,
         log10_lrs=log10_lrs,

@@ -275,10 +275,11 @@ def _outcome(
         return Outcome.NO_MATCH
     if not reasons:
         return Outcome.LINK
-    # Without a calibration "not enrolled" is as unfounded as a link; and it is not said while it is improbable itself,
-    # as when many patients share what speaks for being enrolled. Then a person has to look.
+    # Without a calibration "not enrolled" is as unfounded as a link; nor is it said while it is improbable itself, as
+    # when many searched patients share what speaks for being enrolled.
     unsure = Reason.UNCALIBRATED in reasons or p_nobody < policy.review_posterior
-    if unsure or ranked[0].posterior >= policy.review_posterior:
+    # A person's look pays when the list as a whole is likely enough to hold the patient.
+    if unsure or sum(item.posterior for item in ranked) >= policy.review_posterior:
         return Outcome.REVIEW
     return Outcome.NO_MATCH
 

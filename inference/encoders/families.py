@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-# DICOM Modality (PS3.3 C.7.3.1.1.1) -> family. Secondary captures are placed by what the loader made of them.
-MODALITIES = {
-    "CR": "DX",
-    "DX": "DX",
-    "RF": "DX",
-    "RG": "DX",
-    "XA": "DX",
-    "OP": "OP",
-    "XC": "OP",
-    "MR": "MR",
-    "CT": "CT",
-}
 _KINDS = {"radiograph": "DX", "fundus": "OP"}
 _FRONTAL = frozenset({"AP", "PA", "FRONTAL"})
 _LATERAL = frozenset({"LL", "RL", "LATERAL", "LLAT", "RLAT", "LAT"})
 
 
 def canonical_modality(modality: str, kind: str) -> str:
-    """The family of an image: by what it is, where that is certain, else by its Modality."""
-    return _KINDS.get(kind) or MODALITIES.get(modality, modality)
+    """``DX`` for radiographs and ``OP`` for photographs of the eye, however they were captured, else the Modality."""
+    return _KINDS.get(kind, modality)
 
 
 def canonical_view(view: str) -> str:

@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 from config.errors import EncoderError, ImagingError
 from inference.encoders.bundle import Bundle
 from inference.encoders.device import choose_device, inference_pass
-from inference.encoders.families import MODALITIES, canonical_modality, canonical_view
+from inference.encoders.families import canonical_modality, canonical_view
 from inference.types import Encoding, FloatArray, LoadedSeries, SeriesHeader
 
 if TYPE_CHECKING:
     import torch
-
-_ACCEPTED = frozenset({"DX", "OP", "MR"})
 
 
 def load(bundle: Bundle, device: str, batch_size: int) -> GeneralEncoder:
@@ -71,7 +69,12 @@ class GeneralEncoder:
         self._lock = threading.Lock()
 
     def accepts(self, series: SeriesHeader) -> bool:
-        return MODALITIES.get(series.modality) in _ACCEPTED
+        from inference.imaging.series import kind_of
+
+        if not series.instances:
+            return False
+        kind = kind_of(series.instances[0])
+        return kind in ("radiograph", "fundus", "capture") or (kind == "volume" and series.modality == "MR")
 
     def encode(self, images: Sequence[LoadedSeries]) -> Sequence[Encoding | None]:
         planes = [self._planes(image) for image in images]

@@ -114,6 +114,11 @@ class FaissGallery:
             searched = len(np.unique(self._table.patient.codes[eligible]))
             return [self._search_one(query, k, searched, eligible) for query in queries]
 
+    def remove(self, embedding_ids: Sequence[int]) -> int:
+        """Removes single entries, as when another process took them away; returns how many were there."""
+        with self._lock:
+            return self._remove(np.isin(self._table.ids, np.asarray(embedding_ids, np.int64)))
+
     def forget(self, patient: PatientKey) -> int:
         with self._lock:
             return self._remove(self._table.patient.among((patient,)))

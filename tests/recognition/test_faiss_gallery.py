@@ -119,6 +119,14 @@ def test_a_failed_save_leaves_the_former_file(path: Path, monkeypatch: pytest.Mo
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_single_entries_can_be_taken_away(path: Path) -> None:
+    gallery, _ = reopened(path)
+    assert gallery.remove([5, 77]) == 1
+    assert gallery.remove([]) == 0
+    (found,) = gallery.search(unit((1, 0, 0, 0))[None], 5)
+    assert [c.embedding_id for c in found.candidates] == [2, 9]
+
+
 def test_a_list_of_no_patients_is_refused() -> None:
     with pytest.raises(GalleryError, match="at least one"):
         FaissGallery(ENCODER, VERSION, DIMENSION).search(unit((1, 0, 0, 0))[None], 0)
