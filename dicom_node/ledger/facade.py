@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Self
 
+from config.errors import LedgerError
 from config.settings import Settings
 from dicom_node.ledger.core import Clock
 from dicom_node.ledger.crypto import Seal, read_key
@@ -30,8 +31,12 @@ class Ledger(Studies, Embeddings, Decisions, Relinks, Patients, Status):
         """
         seal = Seal(key)
         engine = connect(url)
-        with named_errors():
-            migrate(engine)
+        try:
+            with named_errors():
+                migrate(engine)
+        except LedgerError:
+            engine.dispose()
+            raise
         return cls(engine, seal, clock)
 
     @classmethod
