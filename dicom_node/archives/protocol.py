@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,10 +11,16 @@ from typing import Any, Protocol
 from config.errors import ArchiveError
 from inference.types import PatientIdentity, PatientKey
 
+# Kind of an event without a study: it only moves the cursor past changes that are no news.
+PASSED = "Passed"
+
 
 @dataclass(frozen=True, slots=True)
 class StudyEvent:
-    """A study became new, complete or changed in the archive. ``cursor`` is the archive's position after it."""
+    """A study became new, complete or changed in the archive.
+
+    ``cursor`` is where to go on when everything up to this event has been dealt with; several events may share one.
+    """
 
     cursor: str
     study_uid: str
@@ -97,8 +103,8 @@ class Archive(Protocol):
         """
         ...
 
-    def fetch(self, study_uid: str) -> Iterator[bytes]:
-        """Yields every instance of the study as a DICOM Part 10 stream."""
+    def fetch(self, study_uid: str, without: Collection[str] = ()) -> Iterator[bytes]:
+        """Yields every instance of the study as a DICOM Part 10 stream, but for SOP Instance UIDs in ``without``."""
         ...
 
     def store(self, study_uid: str, files: Iterable[Path]) -> int:
