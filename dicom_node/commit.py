@@ -1,16 +1,22 @@
 """Group commit: the objects that several associations finished are made durable together, then acknowledged.
 
-The order is what makes a crash harmless. An object is linked into ``incoming/``, synced with its folder, then the
-journal; only then does it move to its place, and only then do readers hear of it. So at a start every file in
-``incoming/`` is either in the journal, and moves on, or was never acknowledged, and goes.
+An object arrives in a slot, a file of ``incoming/`` whose name was durable before its first byte came. Its content and
+the journal are then synced side by side, which costs the disk little more than one of the two. Only when both are
+durable does the object move to its place, do readers hear of it, and is the sender answered. So at a start
+
+- a slot whose content the journal names was being moved: it moves on;
+- any other slot was never acknowledged: it goes;
+- a journal frame whose objects are not all there was never acknowledged: it is voided. Only the last can be one.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Mapping
+import uuid
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -21,9 +27,13 @@ from config.errors import MedReIDError, StorageError
 from dicom_node.crashpoints import crash_point
 from dicom_node.incoming import IncomingObject, storage_error
 from dicom_node.journal import Journal, sync_folder
+from dicom_node.part10 import ObjectIdentity
 from dicom_node.spool import Source, Spool, StoredObject, now_text
 
-_INCOMING_NAME = re.compile(r"([0-9a-f]{64})-\d+")
+_SLOTS = 128
+_SYNC_THREADS = 8
+# So many records fit into a frame of the journal, however long the UIDs in them.
+_MAX_BATCH = 64
 
 log = structlog.get_logger()
 
@@ -40,32 +50,45 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a start found left over: objects that were acknowledged, files that were not, associations cut off."""
+    """What a start found left over: objects that moved on, slots that went, frames voided, associations cut off."""
 
     restored: int = 0
     removed: int = 0
+    voided: int = 0
     associations_lost: int = 0
 
 
 class Committer:
     """The one writer of a spool's ``incoming/`` folder and journal. Opening it recovers from whatever happened.
 
-    Whichever thread comes first commits for all that wait (leader and followers): alone it pays no hand-over,
-    in company one sync of folder and journal serves all. ``failed`` is set when the journal cannot be
-    trusted any more; the process then has to be started again.
+    Whichever thread comes first commits for all that wait (leader and followers), so that in company one sync of the
+    journal serves all. ``failed`` is set when the journal cannot be trusted any more; the process then has to be
+    started again.
     """
 
     def __init__(self, spool: Spool, journal: Journal | None = None) -> None:
         self.spool = spool
         self.failed = Event()
         self._journal = journal or Journal(spool.journal_folder)
-        self._journal.before_rotation = self._sync_shards
-        self._incoming_folder = os.open(spool.incoming, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._journal.before_rotation = self._sync_moves
+        self._syncing = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
+        self._slots: deque[Path] = deque()
+        self._slots_lock = Lock()
         self._moved_into: set[Path] = set()
         self._waiting: list[_Entry] = []
         self._waiting_lock = Lock()
         self._commit_lock = Lock()
         self.recovery = self._recover()
+
+    def receive(self, identity: ObjectIdentity) -> IncomingObject:
+        """A new object to stream into. Raises what :class:`IncomingObject` raises."""
+        self.spool.ensure_free()
+        slot = self._slot()
+        try:
+            return IncomingObject(slot, self.spool.min_free_bytes, identity)
+        except MedReIDError:
+            slot.unlink(missing_ok=True)
+            raise
 
     def store(self, incoming: IncomingObject, source: Source) -> StoredObject:
         """Makes a complete object durable: file, folder and journal. ``incoming`` is closed in any case.
@@ -76,7 +99,6 @@ class Committer:
             when it is not stored; nothing of it stays behind, or a recovery will remove it.
         """
         stored = StoredObject(incoming.sha256, incoming.size, incoming.identity, source, now_text())
-        incoming.start_writeback()
         self._commit(_Entry(stored.record(), incoming))
         return stored
 
@@ -85,18 +107,37 @@ class Committer:
         self._commit(_Entry(record))
 
     def close(self) -> None:
+        """Makes everything durable and lets go of the journal. Nothing may be stored any more."""
         with self._commit_lock:
-            self._sync_shards()
+            for slot in self._slots:
+                slot.unlink(missing_ok=True)
+            self._sync_moves()
             self._journal.close()
-            os.close(self._incoming_folder)
+            self._syncing.shutdown()
+
+    def _slot(self) -> Path:
+        with self._slots_lock:
+            if not self._slots:
+                try:
+                    self._make_slots()
+                except OSError as error:
+                    raise storage_error(error, "slots were made") from error
+            return self._slots.popleft()
+
+    def _make_slots(self) -> None:
+        made = [self.spool.incoming / uuid.uuid4().hex for _ in range(_SLOTS)]
+        for path in made:
+            path.touch(mode=0o600)
+        sync_folder(self.spool.incoming)
+        self._slots.extend(made)
 
     def _commit(self, entry: _Entry) -> None:
         with self._waiting_lock:
             self._waiting.append(entry)
         with self._commit_lock:
-            if not entry.done:
+            while not entry.done:
                 with self._waiting_lock:
-                    batch, self._waiting = self._waiting, []
+                    batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
                 self._commit_batch(batch)
         if entry.error is not None:
             raise entry.error
@@ -111,52 +152,52 @@ class Committer:
         for entry in batch:
             entry.done = True
             if entry.incoming is not None:
-                # Once the journal may hold its record, only a recovery knows whether a file stays.
+                # Once the journal failed, only a recovery knows whether a file stays.
                 keep = entry.error is None or self.failed.is_set()
                 entry.incoming.close() if keep else entry.incoming.discard()
 
     def _make_durable(self, batch: list[_Entry]) -> None:
         if self.failed.is_set():
             raise StorageError("the journal failed; the receiver has to be started again")
-        _each(batch, IncomingObject.link)
-        crash_point("commit.linked")
-        _each(batch, IncomingObject.sync)
-        crash_point("commit.file_synced")
-        good = [entry for entry in batch if entry.error is None]
-        if any(entry.incoming for entry in good):
-            os.fsync(self._incoming_folder)
-        crash_point("commit.folder_synced")
+        syncs = [self._syncing.submit(_sync, entry) for entry in batch if entry.incoming is not None]
         try:
-            self._journal.append(entry.record for entry in good)
+            try:
+                self._journal.append([entry.record for entry in batch])
+            finally:
+                wait(syncs)
+            good = [entry for entry in batch if entry.error is None]
+            if len(good) < len(batch):
+                self._journal.void_last()
+                self._journal.append([entry.record for entry in good])
+            crash_point("commit.durable")
+            self._move_into_place(good)
         finally:
             if self._journal.broken:
                 self.failed.set()
-        try:
-            for entry in good:
-                self._move_into_place(entry)
-        except OSError:
-            self.failed.set()
-            raise
-        crash_point("commit.moved")
         self._journal.publish()
         crash_point("commit.published")
 
-    def _move_into_place(self, entry: _Entry) -> None:
-        if entry.incoming is not None and entry.incoming.path is not None:
-            place = self.spool.path(entry.record["sha256"])
-            entry.incoming.path.replace(place)
-            entry.incoming.path = None
-            self._moved_into.add(place.parent)
+    def _move_into_place(self, entries: Sequence[_Entry]) -> None:
+        try:
+            for entry in entries:
+                if entry.incoming is not None:
+                    place = self.spool.path(entry.record["sha256"])
+                    entry.incoming.place(place)
+                    self._moved_into.add(place.parent)
+        except OSError:
+            # What is acknowledged by the journal has to get there: a recovery will try again.
+            self.failed.set()
+            raise
+        crash_point("commit.moved")
 
-    def _sync_shards(self) -> None:
+    def _sync_moves(self) -> None:
         """Makes all moves durable, so that a recovery need not look further back than the journal's last segments."""
-        for folder in self._moved_into:
+        for folder in (*self._moved_into, self.spool.incoming):
             sync_folder(folder)
         self._moved_into.clear()
-        os.fsync(self._incoming_folder)
 
     def _recover(self) -> Recovery:
-        """Finishes or removes what a crash left in ``incoming/``, and ends the associations that it cut off."""
+        """Finishes or removes what a crash left over, and ends the associations that it cut off."""
         acknowledged: set[str] = set()
         open_associations: dict[str, None] = {}
         for record in self._journal.recent():
@@ -165,35 +206,47 @@ class Committer:
                 open_associations[record["association"]] = None
             elif record["kind"] == "association_end":
                 open_associations.pop(record["association"], None)
+        restored, removed = self._settle_slots(acknowledged)
+        self._sync_moves()
+        voided = self._void_unfinished()
+        self._journal.publish()
+        for association in open_associations:
+            self.note({"kind": "association_end", "association": association, "how": "lost", "at": now_text()})
+        found = Recovery(restored, removed, voided, len(open_associations))
+        log.info("spool.recovered", restored=restored, removed=removed, voided=voided, cut_off=found.associations_lost)
+        return found
+
+    def _settle_slots(self, acknowledged: set[str]) -> tuple[int, int]:
         restored = removed = 0
-        for path in self.spool.incoming.iterdir():
-            match = _INCOMING_NAME.fullmatch(path.name)
-            if match and match[1] in acknowledged:
-                place = self.spool.path(match[1])
-                path.replace(place)
+        for slot in sorted(self.spool.incoming.iterdir()):
+            with slot.open("rb") as file:
+                sha256 = file_digest(file, "sha256").hexdigest()
+            if sha256 in acknowledged:
+                place = self.spool.path(sha256)
+                slot.replace(place)
                 self._moved_into.add(place.parent)
                 restored += 1
             else:
-                path.unlink()
-                removed += 1
+                removed += slot.stat().st_size > 0
+                slot.unlink()
             crash_point("recover.settled")
-        self._sync_shards()
-        for association in open_associations:
-            self.note({"kind": "association_end", "association": association, "how": "lost", "at": now_text()})
-        found = Recovery(restored, removed, len(open_associations))
-        log.info("spool.recovered", restored=restored, removed=removed, associations_lost=found.associations_lost)
-        return found
+        return restored, removed
+
+    def _void_unfinished(self) -> int:
+        wanted = [record["sha256"] for record in self._journal.last() if record["kind"] == "instance"]
+        if all(self.spool.path(sha256).is_file() for sha256 in wanted):
+            return 0
+        self._journal.void_last()
+        return 1
 
 
-def _each(batch: list[_Entry], step: Callable[[IncomingObject], object]) -> None:
-    """Takes every object of the batch one step further; one that fails does not hold up the others."""
-    for entry in batch:
-        if entry.incoming is None or entry.error is not None:
-            continue
-        try:
-            step(entry.incoming)
-        except OSError as error:
-            entry.error = storage_error(error, "an object was committed")
+def _sync(entry: _Entry) -> None:
+    assert entry.incoming is not None
+    try:
+        entry.incoming.sync()
+    except OSError as error:
+        entry.error = storage_error(error, "an object was synced")
+    crash_point("commit.file_synced")
 
 
 def _fail(batch: list[_Entry], error: MedReIDError) -> None:

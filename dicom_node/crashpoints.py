@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from threading import Lock
 
@@ -16,30 +17,32 @@ VARIABLE = "MEDREID_CRASH_POINT"
 # Every step of the receive path, in the order in which an object passes it.
 RECEIVE_POINTS = (
     "receive.command_read",
-    "receive.first_fragment",
+    "receive.fragment",
     "receive.last_fragment",
-    "commit.linked",
     "commit.file_synced",
-    "commit.folder_synced",
     "journal.rotating",
     "journal.segment_made",
     "journal.written",
     "journal.synced",
+    "commit.durable",
     "commit.moved",
     "commit.published",
     "receive.answered",
     "recover.settled",
 )
+# Other rooms name theirs where they stand.
+_SYNTAX = re.compile(r"(?P<name>[a-z]+\.[a-z_]+)(:(?P<passes>[1-9]\d*))?")
 
 
 class _Trap:
     """The armed crash point and how many passes it lets go by."""
 
     def __init__(self, text: str) -> None:
-        self.name, _, passes = text.partition(":")
-        if self.name not in RECEIVE_POINTS or not (passes or "1").isdigit():
-            raise ConfigError(f"{VARIABLE} names no crash point: {text!r}; known are {', '.join(RECEIVE_POINTS)}")
-        self._passes_left = int(passes or "1")
+        match = _SYNTAX.fullmatch(text)
+        if match is None:
+            raise ConfigError(f"{VARIABLE} is {text!r}; it has to look like commit.moved or commit.moved:3")
+        self.name = match["name"]
+        self._passes_left = int(match["passes"] or 1)
         self._lock = Lock()
 
     def passed(self) -> None:

@@ -1,10 +1,9 @@
-"""One object on its way into the spool: bytes go to an unnamed file and into the hash as they come."""
+"""One object on its way into the spool: bytes go to a temporary file and into the hash as they come."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import itertools
 import os
 from pathlib import Path
 
@@ -14,10 +13,6 @@ from dicom_node.part10 import ObjectIdentity, canonical_header
 # How often the free space is looked at again, and dirty pages are sent on their way, while a long object streams in.
 _CHECK_BYTES = 32 * 1024 * 1024
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# What file systems without O_TMPFILE answer to it.
-_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
-
-_counter = itertools.count(1)
 
 
 def storage_error(error: OSError, doing: str) -> StorageError:
@@ -40,9 +35,10 @@ def free_bytes(folder: Path) -> int:
 
 
 class IncomingObject:
-    """A file without a name (a temporary name where the file system knows no O_TMPFILE) and its SHA-256.
+    """A temporary file that becomes an object, and its SHA-256.
 
-    It starts with the canonical header of ``identity``. Nothing of it survives unless :meth:`link` was called.
+    It starts with the canonical header of ``identity``. Unless :meth:`place` was called, :meth:`discard` leaves
+    nothing behind.
 
     Raises
     ------
@@ -54,18 +50,18 @@ class IncomingObject:
         when a UID of ``identity`` is too long to be written.
     """
 
-    def __init__(self, folder: Path, min_free_bytes: int, identity: ObjectIdentity) -> None:
+    def __init__(self, path: Path, min_free_bytes: int, identity: ObjectIdentity) -> None:
         self.identity = identity
         self.size = 0
-        self._folder = folder
+        self._path: Path | None = path
+        self._folder = path.parent
         self._min_free_bytes = min_free_bytes
         self._digest = hashlib.sha256()
         self._unchecked = 0
         header = canonical_header(identity)
-        ensure_free(folder, min_free_bytes)
-        self.path: Path | None = None
+        ensure_free(self._folder, min_free_bytes)
         try:
-            self._file = self._open()
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise storage_error(error, "an object was opened") from error
         try:
@@ -99,38 +95,23 @@ class IncomingObject:
         """Hex SHA-256 of the whole file so far."""
         return self._digest.hexdigest()
 
-    def link(self) -> Path:
-        """Gives the complete file the name ``<sha256>-<n>``, which a recovery understands; returns its path."""
-        path = self._folder / f"{self.sha256}-{next(_counter)}"
-        if self.path is None:
-            # With src_dir_fd CPython calls linkat, which follows the link in /proc; without it, plain link does not.
-            os.link(f"/proc/self/fd/{self._file}", path, src_dir_fd=self._file, follow_symlinks=True)
-        else:
-            self.path.rename(path)
-        self.path = path
-        return path
-
     def sync(self) -> None:
         """Makes the file's content durable."""
-        os.fsync(self._file)
+        os.fdatasync(self._file)
+
+    def place(self, path: Path) -> None:
+        """Gives the complete file its place, over whatever has the same name (and so the same content)."""
+        if self._path is not None:
+            self._path.replace(path)
+            self._path = None
 
     def close(self) -> None:
-        """Lets go of the file; what was linked stays."""
+        """Lets go of the file, wherever it is."""
         os.close(self._file)
 
     def discard(self) -> None:
-        """Lets go of the file and removes every trace of it."""
+        """Lets go of the file and removes it unless it was placed."""
         self.close()
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-            self.path = None
-
-    def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC
-        try:
-            return os.open(self._folder, flags | os.O_TMPFILE, 0o600)
-        except OSError as error:
-            if error.errno not in _NO_TMPFILE:
-                raise
-        self.path = self._folder / f"part-{os.getpid()}-{next(_counter)}"
-        return os.open(self.path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None

@@ -1,8 +1,9 @@
 """The receiver's journal: what was acknowledged, in order, on disk before the sender hears of it.
 
-Segments are preallocated files of frames (length, CRC-32, JSON), so that a record costs one ``fdatasync`` and no
-change of metadata. The writer lives in the receiving process; readers live in others and see a record only after it
-is durable *and* its object stands in its place: the writer says how far that is in the file ``published``.
+Segments are preallocated files of frames (length, CRC-32, a JSON list of records), so that a frame costs one
+``fdatasync`` and no change of metadata. A frame is there as a whole or not at all. The writer lives in the receiving
+process; readers live in others and see a frame only after it is durable *and* its objects stand in their places: the
+writer says how far that is in the file ``published``.
 
 Record kinds: ``instance`` (see :class:`dicom_node.spool.StoredObject`), ``association_end`` {association, how, at},
 ``count`` {name, n}. The text in them comes from peers: JSON-escaped, bounded, never to be believed.
@@ -17,7 +18,7 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -29,7 +30,7 @@ from dicom_node.crashpoints import crash_point
 Record = Mapping[str, Any]
 
 SEGMENT_BYTES = 4 * 1024 * 1024
-MAX_RECORD_BYTES = 64 * 1024
+MAX_FRAME_BYTES = 2 * 1024 * 1024
 
 _FRAME = struct.Struct("<II")
 _PUBLISHED = struct.Struct("<QQI")
@@ -58,7 +59,8 @@ class Position:
 class Journal:
     """The writer. One process holds it; a second one is refused by a lock on the folder.
 
-    Opening cuts a torn tail. :meth:`append` is durable when it returns, :meth:`publish` shows it to readers.
+    Opening cuts a torn tail. :meth:`append` is durable when it returns, :meth:`publish` shows it to readers (so does
+    the next opening's first :meth:`publish`, which therefore has to follow a recovery).
 
     Raises
     ------
@@ -72,6 +74,7 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._lock = Lock()
         self._broken = False
+        self._last: int | None = None
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file = _lock_folder(folder)
         for leftover in folder.glob("*.making"):
@@ -83,7 +86,6 @@ class Journal:
         self._length = os.fstat(self._file).st_size
         self._offset = self._cut_torn_tail()
         self._published = os.open(folder / "published", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.publish()
 
     @property
     def position(self) -> Position:
@@ -94,24 +96,32 @@ class Journal:
         """Whether a write or a sync failed, after which nothing more can be appended."""
         return self._broken
 
-    def append(self, records: Iterable[Record]) -> Position:
-        """Writes ``records`` and returns when they are durable; readers do not see them yet."""
-        frames = [_frame(record) for record in records]
+    def append(self, records: Sequence[Record]) -> None:
+        """Writes ``records`` as one frame and returns when it is durable; readers do not see it yet."""
+        frame = _frame(records)
         with self._lock:
             if self._broken:
                 raise JournalError("the journal failed before; the receiver has to be started again")
-            for group in _groups(frames, self._segment_bytes):
-                if self._offset + len(group) > self._length:
-                    self._rotate(len(group))
-                # After a failed write or sync nobody knows what is on disk until a start reads it again.
-                self._broken = True
-                os.pwrite(self._file, group, self._offset)
-                crash_point("journal.written")
-                os.fdatasync(self._file)
-                crash_point("journal.synced")
-                self._offset += len(group)
-            self._broken = False
-            return self.position
+            if self._offset + len(frame) > self._length:
+                self._rotate(len(frame))
+            self._write(frame, self._offset)
+            self._last, self._offset = self._offset, self._offset + len(frame)
+
+    def void_last(self) -> None:
+        """Empties the last frame: what it says did not come to pass, and nobody was told it had.
+
+        It keeps its length, so that no position changes.
+        """
+        with self._lock:
+            if self._last is not None:
+                self._write(_void(self._offset - self._last), self._last)
+
+    def last(self) -> list[dict[str, Any]]:
+        """Records of the present segment's last frame, the only one that a crash can cut off from its objects."""
+        if self._last is None:
+            return []
+        content = os.pread(self._file, self._offset - self._last, self._last)
+        return next((_decode(payload) for payload, _ in _frames(content)), [])
 
     def publish(self) -> None:
         """Shows readers everything appended so far. Needs no sync: opening the journal publishes anew."""
@@ -122,13 +132,22 @@ class Journal:
         """Records of the last two segments, oldest first: all that a recovery can need."""
         for number in segment_numbers(self.folder)[-2:]:
             content = _segment_path(self.folder, number).read_bytes()
-            for payload, _ in _frames(content, 0, len(content)):
-                yield json.loads(payload)
+            for payload, _ in _frames(content):
+                yield from _decode(payload)
 
     def close(self) -> None:
         for descriptor in (self._file, self._published, self._lock_file):
             os.close(descriptor)
         self._broken = True
+
+    def _write(self, frame: bytes, offset: int) -> None:
+        # After a failed write or sync nobody knows what is on disk until a start reads it again.
+        self._broken = True
+        os.pwrite(self._file, frame, offset)
+        crash_point("journal.written")
+        os.fdatasync(self._file)
+        crash_point("journal.synced")
+        self._broken = False
 
     def _rotate(self, at_least: int) -> None:
         self.before_rotation()
@@ -137,7 +156,7 @@ class Journal:
         crash_point("journal.segment_made")
         file = os.open(_segment_path(self.folder, number), os.O_RDWR | os.O_CLOEXEC)
         os.close(self._file)
-        self._file, self._number, self._offset = file, number, 0
+        self._file, self._number, self._offset, self._last = file, number, 0, None
         self._length = os.fstat(file).st_size
 
     def _make_segment(self, number: int, at_least: int = 0) -> int:
@@ -155,8 +174,8 @@ class Journal:
         """Zeroes what follows the last whole record and returns where that ends."""
         content = os.pread(self._file, self._length, 0)
         offset = 0
-        for _, after in _frames(content, 0, len(content)):
-            offset = after
+        for _, after in _frames(content):
+            self._last, offset = offset, after
         published = read_published(self.folder)
         if published is not None and published.segment == self._number and published.offset > offset:
             raise JournalError(
@@ -176,9 +195,10 @@ class JournalReader:
         self.folder = folder
 
     def read(self, position: Position, limit: int = 1000) -> tuple[list[dict[str, Any]], Position]:
-        """Up to ``limit`` published records after ``position``, and the position after them.
+        """The published records after ``position``, and the position after them.
 
-        A position in a segment that is gone continues with the oldest segment there is.
+        Stops after the frame in which ``limit`` is reached. A position in a segment that is gone continues with the
+        oldest segment there is.
 
         Raises
         ------
@@ -216,9 +236,9 @@ class JournalReader:
             content = file.read() if end is None else file.read(max(0, end - offset))
         records: list[dict[str, Any]] = []
         after = 0
-        for payload, after in _frames(content, 0, len(content)):
-            records.append(json.loads(payload))
-            if len(records) == limit:
+        for payload, after in _frames(content):
+            records += _decode(payload)
+            if len(records) >= limit:
                 return records, Position(number, offset + after)
         # An older segment ends with zeros where the next record did not fit; a younger one ends where it is published.
         if any(content[after : after + _FRAME.size]):
@@ -267,31 +287,31 @@ def _lock_folder(folder: Path) -> int:
     return descriptor
 
 
-def _frame(record: Record) -> bytes:
-    payload = json.dumps(record, separators=(",", ":")).encode("ascii")
-    if len(payload) > MAX_RECORD_BYTES:
-        raise JournalError("a record is longer than the journal takes")
+def _frame(records: Sequence[Record]) -> bytes:
+    payload = json.dumps(records, separators=(",", ":")).encode("ascii")
+    if len(payload) > MAX_FRAME_BYTES:
+        raise JournalError("more records at once than a frame of the journal takes")
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def _groups(frames: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """Frames joined into writes of at most ``limit`` bytes (a single larger frame stays whole)."""
-    group = bytearray()
-    for frame in frames:
-        if group and len(group) + len(frame) > limit:
-            yield bytes(group)
-            group.clear()
-        group += frame
-    if group:
-        yield bytes(group)
+def _void(length: int) -> bytes:
+    """An empty frame of ``length`` bytes."""
+    payload = b"[]".ljust(length - _FRAME.size)
+    return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def _frames(content: bytes, offset: int, end: int) -> Iterator[tuple[bytes, int]]:
-    """Whole frames from ``offset`` on: (payload, offset after it). Stops at the first that is none."""
-    while offset + _FRAME.size <= end:
+def _decode(payload: bytes) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(payload)
+    return records
+
+
+def _frames(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Whole frames from the beginning of ``content``: (payload, offset after it). Stops at the first that is none."""
+    offset = 0
+    while offset + _FRAME.size <= len(content):
         length, checksum = _FRAME.unpack_from(content, offset)
         after = offset + _FRAME.size + length
-        if length == 0 or length > MAX_RECORD_BYTES or after > end:
+        if length == 0 or after > len(content):
             return
         payload = content[offset + _FRAME.size : after]
         if zlib.crc32(payload) != checksum:

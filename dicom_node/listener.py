@@ -157,7 +157,7 @@ class Listener:
 
 
 def run(settings: Settings, ready: Callable[[int], None] | None = None) -> None:
-    """Receives until SIGTERM or SIGINT; to be called in a process of its own, in its main thread.
+    """Receives until SIGTERM; to be called in a process of its own, in its main thread.
 
     ``ready`` is called with the port once peers may come.
 
@@ -167,8 +167,7 @@ def run(settings: Settings, ready: Callable[[int], None] | None = None) -> None:
         when the journal failed: the process is to be started again, which recovers.
     """
     stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with Listener(settings, Spool(settings.spool_folder, settings.spool.min_free_bytes)) as listener:
         if ready is not None:
             ready(listener.port)

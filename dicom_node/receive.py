@@ -144,7 +144,7 @@ class StoreService:
                 for piece in self._stream.data():
                     if status == SUCCESS and incoming is not None:
                         status = self._write(incoming, piece)
-                crash_point("receive.first_fragment")
+                crash_point("receive.fragment")
                 if fragment.is_last:
                     break
             crash_point("receive.last_fragment")
@@ -166,7 +166,7 @@ class StoreService:
             return None, self._refuse("SOP_CLASS_MISMATCH", CLASS_MISMATCH)
         identity = ObjectIdentity(sop_class, sop_instance, context.transfer_syntax)
         try:
-            return self._committer.spool.receive(identity), SUCCESS
+            return self._committer.receive(identity), SUCCESS
         except (StorageError, HeaderError) as error:
             return None, self._failure(error)
 

@@ -4,7 +4,7 @@
 
     spool/
       objects/ab/abcdef....dcm   whole and durable; `sha256sum` verifies them
-      incoming/                  the receiver's: objects between the last byte and the journal
+      incoming/                  the receiver's: objects that are arriving
       staging/                   the same for objects fetched from an archive or a folder
       journal/                   what the receiver acknowledged
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,10 +112,6 @@ class Spool:
         """Raises DiskFullError where less than the reserve is left."""
         ensure_free(self.folder, self.min_free_bytes)
 
-    def receive(self, identity: ObjectIdentity) -> IncomingObject:
-        """A new object for the receiver to stream into."""
-        return IncomingObject(self.incoming, self.min_free_bytes, identity)
-
     def put_bytes(self, part10: bytes, source: Source) -> StoredObject:
         """Stores a DICOM file given as bytes; durable when it returns.
 
@@ -161,14 +158,13 @@ class Spool:
                 continue  # removed meanwhile
 
     def _put(self, identity: ObjectIdentity, chunks: Iterable[bytes | memoryview], source: Source) -> StoredObject:
-        incoming = IncomingObject(self.staging, self.min_free_bytes, identity)
+        incoming = IncomingObject(self.staging / uuid.uuid4().hex, self.min_free_bytes, identity)
         try:
             for chunk in chunks:
                 incoming.write(chunk)
             incoming.sync()
             path = self.path(incoming.sha256)
-            incoming.link().replace(path)
-            incoming.path = None
+            incoming.place(path)
             sync_folder(path.parent)
         except OSError as error:
             raise storage_error(error, "an object was stored") from error
