@@ -67,11 +67,26 @@ def bounds_of(volume: LoadedSeries) -> tuple[Vector, Vector]:
     return points.min(axis=0), points.max(axis=0)
 
 
-def contains(volume: LoadedSeries, point: Vector) -> bool:
-    """Whether an LPS point lies inside the field of view."""
-    affine = _affine(volume)
-    index = np.linalg.solve(affine[:3, :3], point - affine[:3, 3])
-    return bool(((index >= -0.5) & (index <= np.array(volume.pixels.shape) - 0.5)).all())
+@dataclass(frozen=True, slots=True)
+class FieldOfView:
+    """The box of voxels that a volume fills, however it lies in the patient."""
+
+    inverse: NDArray[np.float64]
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+
+    @staticmethod
+    def of(volume: LoadedSeries) -> FieldOfView:
+        return FieldOfView(
+            np.asarray(np.linalg.inv(_affine(volume)), dtype=np.float64), volume.pixels.shape, volume.spacing
+        )
+
+    def margin(self, points: Vector) -> Vector:
+        """How many millimetres (..., 3) LPS points lie inside the nearest face of the box; negative outside."""
+        index = points @ self.inverse[:3, :3].T + self.inverse[:3, 3]
+        ends = np.array(self.shape) - 1
+        nearest = np.minimum(index, ends - index) * np.array(self.spacing)
+        return np.asarray(nearest.min(axis=-1))
 
 
 def resample(volume: LoadedSeries, spacing: float, low: Vector, high: Vector, fill: float) -> Grid:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.imaging.grid import Grid, Vector, bounds_of, contains, resample
+from inference.imaging.grid import FieldOfView, Grid, Vector, bounds_of, resample
 from inference.imaging.rejections import refuse
 from inference.types import FloatArray, LoadedSeries
 
 SKIN_HU = -350.0
 AIR_HU = -1024.0
 COARSE_MM = 3.0
+REGROWTH = 7
 # A body has at least this volume, in millilitres: a small child's face and little more.
 MIN_BODY_ML = 150.0
 
-# The nose in millimetres, and how far it stands out at least: against both cheeks beside it, against the root of the
-# nose above and the mouth below it. From adults and children; a forehead, a chin or a breast reaches none of the first.
+# The nose in millimetres, and how far it stands out at least: against both cheeks beside it, and against the root of
+# the nose above and the mouth below it. Chins, foreheads and breasts stay below in one.
 NOSE_HALF_WIDTH, NOSE_HALF_HEIGHT = 18.0, 33.0
-MIN_SIDE, MIN_SIDES_MEAN, MIN_VERTICAL = 5.0, 9.0, 4.0
+MIN_SIDE, MIN_SIDES_MEAN, MIN_VERTICAL = 3.0, 6.0, 3.0
+# Whatever is narrower than this is a tube, not a nose.
+NOSE_WIDTH = 15.0
+# A head is no wider and no deeper than this at the height of its nose.
+MAX_HEAD = 270.0
+MAX_CANDIDATES = 8
 # Skin that is this much deeper than its neighbour is another part of the body, or none.
 MAX_SIDE = 70.0
 # What has to be in the field of view above and below the tip of the nose.
@@ -43,12 +50,14 @@ def threshold_of(volume: LoadedSeries) -> float:
     """
     if volume.modality == "CT":
         return SKIN_HU
-    from skimage.filters import threshold_otsu
+    from skimage import filters
+
+    otsu: Any = filters.threshold_otsu  # typed only in part
 
     sample = np.asarray(volume.pixels[::2, ::2, ::2], dtype=np.float64)
     floor = float(np.percentile(sample, 1))
     logarithm = np.log1p(np.maximum(sample - floor, 0.0))
-    return float(np.expm1(threshold_otsu(logarithm)) + floor)
+    return float(np.expm1(otsu(logarithm)) + floor)
 
 
 def find_skin(volume: LoadedSeries, threshold: float | None = None) -> Skin:
@@ -71,7 +80,11 @@ def find_skin(volume: LoadedSeries, threshold: float | None = None) -> Skin:
 
 
 def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected part after opening, which cuts it off from table, head rest and tubes."""
+    """The largest connected part after erosion, which cuts it off from table, head rest and tubes.
+
+    It then grows back inside the mask, far enough for nostril wings and for the scalp in MR, where the dark skull
+    leaves it a sheet of its own.
+    """
     from scipy.ndimage import binary_dilation, binary_erosion, generate_binary_structure, label
 
     ball = generate_binary_structure(3, 1)
@@ -81,37 +94,62 @@ def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     core = labels == int(sizes.argmax())
-    return np.asarray(binary_dilation(core, ball, iterations=3, mask=mask))
+    return np.asarray(binary_dilation(core, ball, iterations=REGROWTH, mask=mask))
 
 
-def find_nose(volume: LoadedSeries, skin: Skin) -> Vector:
-    """LPS position of the tip of the nose of a head that looks roughly to anterior.
+def find_nose(skin: Skin) -> Vector:
+    """LPS position on the nose, near its tip, of a head that looks roughly to anterior.
 
     Raises
     ------
     ImagingError
-        ``NO_FACE`` when nothing stands out as a nose does, ``FACE_CUT`` when the nose or what lies around it is
-        outside the field of view.
+        ``NO_FACE`` when nothing stands out as a nose does.
     """
-    height = _height_map(skin)
-    spacing = skin.grid.spacing
-    score, vertical = _nose_likeness(height, spacing)
-    if not np.isfinite(score).any() or score.max() <= 0:
-        raise refuse("NO_FACE", "nothing stands out of the skin as a nose does")
-    row, column = (int(value) for value in np.unravel_index(int(score.argmax()), score.shape))
-    tip = _tip_near(height, row, column, spacing)
-    index = np.array([tip[0], -height[tip] / spacing, tip[1]])
-    point = skin.grid.point_of(index)
+    height = _without_tubes(_height_map(skin), skin.grid.spacing)
+    score = _nose_likeness(height, skin.grid.spacing)
+    for row, column in _peaks(score, skin.grid.spacing):
+        if _head_size(skin, row) <= MAX_HEAD:
+            return skin.grid.point_of(np.array([row, -height[row, column] / skin.grid.spacing, column]))
+    raise refuse("NO_FACE", "nothing stands out of the skin as a nose does")
+
+
+def check_field_of_view(field: FieldOfView, tip: Vector) -> None:
+    """Raises ``FACE_CUT`` unless eyes and mouth can be seen, and the nose to its tip."""
     for offset, what in ((NEED_ABOVE, "eyes"), (-NEED_BELOW, "mouth")):
         # Behind the tip, because a tilted field of view may leave out nothing but air in front of it.
-        inside = point + np.array([0.0, 20.0, offset])
-        if not contains(volume, inside):
+        if field.margin(tip + np.array([0.0, 20.0, offset])) < 0:
             raise refuse("FACE_CUT", f"the field of view ends before the {what}")
-    if not contains(volume, point + np.array([0.0, -2.0, 0.0])):
+    if field.margin(tip + np.array([0.0, -2.0, 0.0])) < 0:
         raise refuse("FACE_CUT", "the field of view cuts the nose")
-    if vertical[row, column] < MIN_VERTICAL:
-        raise refuse("NO_FACE", "nothing stands out of the skin as a nose does")
-    return point
+
+
+def _head_size(skin: Skin, row: int) -> float:
+    """The larger of the body's width and depth at one height, millimetres."""
+    level = skin.mask[row]
+    if not level.any():
+        return np.inf
+    spans = [np.flatnonzero(level.any(axis=axis)) for axis in (0, 1)]
+    return max(float(span[-1] - span[0] + 1) for span in spans) * skin.grid.spacing
+
+
+def _without_tubes(height: FloatArray, spacing: float) -> FloatArray:
+    from scipy.ndimage import grey_opening
+
+    width = 2 * round(NOSE_WIDTH / spacing / 2) + 1
+    opened = grey_opening(np.nan_to_num(height, nan=-1e6), size=(3, width))
+    return np.where(np.isfinite(height) & (opened > -1e5), opened, np.nan).astype(np.float32)
+
+
+def _peaks(score: FloatArray, spacing: float) -> list[tuple[int, int]]:
+    """The best places, at least a nose's height apart."""
+    left = score.copy()
+    reach = round(NOSE_HALF_HEIGHT / spacing)
+    found: list[tuple[int, int]] = []
+    while len(found) < MAX_CANDIDATES and left.max() > 0:
+        row, column = (int(value) for value in np.unravel_index(int(left.argmax()), left.shape))
+        found.append((row, column))
+        left[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1] = 0.0
+    return found
 
 
 def _height_map(skin: Skin) -> FloatArray:
@@ -127,19 +165,18 @@ def _height_map(skin: Skin) -> FloatArray:
     return np.where(skin.mask.any(axis=1), height, np.nan).astype(np.float32)
 
 
-def _nose_likeness(height: FloatArray, spacing: float) -> tuple[FloatArray, FloatArray]:
-    """Per (z, x): how much the skin stands out like a nose (0 where it does not), and how much vertically."""
+def _nose_likeness(height: FloatArray, spacing: float) -> FloatArray:
+    """Per (z, x): how many millimetres the skin stands out, sideways and vertically, where it does so like a nose."""
     sideways = round(NOSE_HALF_WIDTH / spacing)
     upward = round(NOSE_HALF_HEIGHT / spacing)
-    left, right = _shifted(height, 0, sideways), _shifted(height, 0, -sideways)
-    above, below = _shifted(height, -upward, 0), _shifted(height, upward, 0)
-    sides = np.stack([height - left, height - right])
+    sides = np.stack([height - _shifted(height, 0, sideways), height - _shifted(height, 0, -sideways)])
+    vertical = height - (_shifted(height, -upward, 0) + _shifted(height, upward, 0)) / 2.0
     with np.errstate(invalid="ignore"):
-        lateral = np.where((sides.min(0) > MIN_SIDE) & (sides.max(0) < MAX_SIDE), sides.mean(axis=0), 0.0)
-        vertical = height - (above + below) / 2.0
-        vertical = np.where(np.isfinite(vertical), vertical, 0.0)
-        score = np.where(lateral > MIN_SIDES_MEAN, lateral + np.clip(vertical, 0.0, 40.0), 0.0)
-    return np.nan_to_num(score).astype(np.float32), vertical.astype(np.float32)
+        like = (sides.min(axis=0) > MIN_SIDE) & (sides.max(axis=0) < MAX_SIDE)
+        like &= (sides.mean(axis=0) > MIN_SIDES_MEAN) & (vertical > MIN_VERTICAL)
+        uneven = np.abs(sides[0] - sides[1])
+    score = sides.mean(axis=0) + np.minimum(vertical, 30.0) - uneven
+    return np.where(like & np.isfinite(score), np.maximum(score, 0.1), 0.0).astype(np.float32)
 
 
 def _shifted(values: FloatArray, rows: int, columns: int) -> FloatArray:
@@ -148,11 +185,3 @@ def _shifted(values: FloatArray, rows: int, columns: int) -> FloatArray:
     x = np.clip(np.arange(values.shape[1]) - columns, 0, values.shape[1] - 1)
     shifted: FloatArray = values[z[:, None], x[None, :]]
     return shifted
-
-
-def _tip_near(height: FloatArray, row: int, column: int, spacing: float) -> tuple[int, int]:
-    reach = round(12.0 / spacing)
-    top, left = max(0, row - reach), max(0, column - reach)
-    window = np.nan_to_num(height[top : row + reach + 1, left : column + reach + 1], nan=-np.inf)
-    peak = np.unravel_index(int(window.argmax()), window.shape)
-    return top + int(peak[0]), left + int(peak[1])
