@@ -82,7 +82,7 @@ def find_face(volume: LoadedSeries, threshold: float | None = None) -> Face:
     """
     skin = find_skin(volume, threshold)
     field = FieldOfView.of(volume)
-    pose = head_pose(skin, field, find_nose(skin))
+    pose = head_pose(skin, field, find_nose(skin, field))
     check_field_of_view(field, pose.tip)
     return Face(_fine_grid(volume, skin, pose.tip), skin.threshold, pose, field)
 

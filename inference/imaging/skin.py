@@ -21,13 +21,15 @@ MIN_BODY_ML = 150.0
 
 # The nose in millimetres, and how far it stands out at least: against both cheeks beside it, and against the root of
 # the nose above and the mouth below it. Chins, foreheads and breasts stay below in one.
-NOSE_HALF_WIDTH, NOSE_HALF_HEIGHT = 18.0, 33.0
+NOSE_HALF_WIDTH, NOSE_ABOVE, NOSE_BELOW = 18.0, 33.0, 25.0
 MIN_SIDE, MIN_SIDES_MEAN, MIN_VERTICAL = 3.0, 6.0, 3.0
 # Whatever is narrower than this is a tube, not a nose.
 NOSE_WIDTH = 15.0
 # A head is no wider and no deeper than this at the height of its nose.
 MAX_HEAD = 270.0
 MAX_CANDIDATES = 8
+# Surface closer than this to the edge of the field of view may be a cut.
+CUT_MM = 4.0
 # Skin that is this much deeper than its neighbour is another part of the body, or none.
 MAX_SIDE = 70.0
 # What has to be in the field of view above and below the tip of the nose.
@@ -97,19 +99,27 @@ def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(binary_dilation(core, ball, iterations=REGROWTH, mask=mask))
 
 
-def find_nose(skin: Skin) -> Vector:
+def find_nose(skin: Skin, field: FieldOfView) -> Vector:
     """LPS position on the nose, near its tip, of a head that looks roughly to anterior.
 
     Raises
     ------
     ImagingError
-        ``NO_FACE`` when nothing stands out as a nose does.
+        ``NO_FACE`` when nothing stands out as a nose does; ``FACE_CUT`` when something may, but the field of view
+        ends too near to tell.
     """
-    height = _without_tubes(_height_map(skin), skin.grid.spacing)
-    score = _nose_likeness(height, skin.grid.spacing)
-    for row, column in _peaks(score, skin.grid.spacing):
+    spacing = skin.grid.spacing
+    surface = _surface(skin)
+    height = np.where(np.isfinite(surface[..., 1]), -surface[..., 1], np.nan).astype(np.float32)
+    height = _without_tubes(height, spacing)
+    # Where the field of view cuts the body there is a surface, but no skin.
+    cut = field.margin(np.nan_to_num(surface)) < CUT_MM
+    for row, column in _peaks(_nose_likeness(np.where(cut, np.float32(np.nan), height), spacing), spacing):
         if _head_size(skin, row) <= MAX_HEAD:
-            return skin.grid.point_of(np.array([row, -height[row, column] / skin.grid.spacing, column]))
+            point: Vector = surface[row, column]
+            return point
+    if any(_head_size(skin, row) <= MAX_HEAD for row, _ in _peaks(_nose_likeness(height, spacing, True), spacing)):
+        raise refuse("FACE_CUT", "the field of view ends at the nose, or next to it")
     raise refuse("NO_FACE", "nothing stands out of the skin as a nose does")
 
 
@@ -143,7 +153,7 @@ def _without_tubes(height: FloatArray, spacing: float) -> FloatArray:
 def _peaks(score: FloatArray, spacing: float) -> list[tuple[int, int]]:
     """The best places, at least a nose's height apart."""
     left = score.copy()
-    reach = round(NOSE_HALF_HEIGHT / spacing)
+    reach = round(NOSE_ABOVE / spacing)
     found: list[tuple[int, int]] = []
     while len(found) < MAX_CANDIDATES and left.max() > 0:
         row, column = (int(value) for value in np.unravel_index(int(left.argmax()), left.shape))
@@ -152,36 +162,41 @@ def _peaks(score: FloatArray, spacing: float) -> list[tuple[int, int]]:
     return found
 
 
-def _height_map(skin: Skin) -> FloatArray:
-    """(z, x): how far anterior the body reaches, in millimetres from the grid's front, negative; NaN where none is."""
-    first = skin.mask.argmax(axis=1).astype(np.float32)
-    columns = np.arange(skin.mask.shape[0])[:, None], np.arange(skin.mask.shape[2])[None, :]
-    index = first.astype(int)
+def _surface(skin: Skin) -> Vector:
+    """(z, x, 3): LPS position of the foremost point of the body in each column of voxels; NaN where there is none."""
+    first = skin.mask.argmax(axis=1)
+    rows, columns = np.indices(first.shape)
     # Between the first voxel of the body and the one before it, where the value reaches the threshold.
-    inside = skin.grid.values[columns[0], index, columns[1]]
-    before = skin.grid.values[columns[0], np.maximum(index - 1, 0), columns[1]]
+    inside = skin.grid.values[rows, first, columns]
+    before = skin.grid.values[rows, np.maximum(first - 1, 0), columns]
     share = np.clip((skin.threshold - before) / np.maximum(inside - before, 1e-3), 0.0, 1.0)
-    height = -(first - 1.0 + share) * skin.grid.spacing
-    return np.where(skin.mask.any(axis=1), height, np.nan).astype(np.float32)
+    points = skin.grid.point_of(np.stack([rows, first - 1.0 + share, columns], axis=-1))
+    return np.where(skin.mask.any(axis=1)[..., None], points, np.nan)
 
 
-def _nose_likeness(height: FloatArray, spacing: float) -> FloatArray:
-    """Per (z, x): how many millimetres the skin stands out, sideways and vertically, where it does so like a nose."""
-    sideways = round(NOSE_HALF_WIDTH / spacing)
-    upward = round(NOSE_HALF_HEIGHT / spacing)
+def _nose_likeness(height: FloatArray, spacing: float, beyond_edges: bool = False) -> FloatArray:
+    """Per (z, x): how many millimetres the skin stands out, sideways and vertically, where it does so like a nose.
+
+    What the nose is compared with has to be there, unless ``beyond_edges`` lets the last row stand for what is missing.
+    """
+    sideways, up, down = (round(length / spacing) for length in (NOSE_HALF_WIDTH, NOSE_ABOVE, NOSE_BELOW))
     sides = np.stack([height - _shifted(height, 0, sideways), height - _shifted(height, 0, -sideways)])
-    vertical = height - (_shifted(height, -upward, 0) + _shifted(height, upward, 0)) / 2.0
+    above, below = _shifted(height, -up, 0), _shifted(height, down, 0)
+    if beyond_edges:
+        above, below = np.where(np.isfinite(above), above, below), np.where(np.isfinite(below), below, above)
+    vertical = height - (above + below) / 2.0
     with np.errstate(invalid="ignore"):
+        lateral = sides.mean(axis=0)
+        score = lateral + np.minimum(vertical, 30.0) - np.abs(sides[0] - sides[1])
         like = (sides.min(axis=0) > MIN_SIDE) & (sides.max(axis=0) < MAX_SIDE)
-        like &= (sides.mean(axis=0) > MIN_SIDES_MEAN) & (vertical > MIN_VERTICAL)
-        uneven = np.abs(sides[0] - sides[1])
-    score = sides.mean(axis=0) + np.minimum(vertical, 30.0) - uneven
+        like &= (lateral > MIN_SIDES_MEAN) & (vertical > MIN_VERTICAL)
     return np.where(like & np.isfinite(score), np.maximum(score, 0.1), 0.0).astype(np.float32)
 
 
 def _shifted(values: FloatArray, rows: int, columns: int) -> FloatArray:
-    """values[z - rows, x - columns], edges repeated."""
-    z = np.clip(np.arange(values.shape[0]) - rows, 0, values.shape[0] - 1)
-    x = np.clip(np.arange(values.shape[1]) - columns, 0, values.shape[1] - 1)
-    shifted: FloatArray = values[z[:, None], x[None, :]]
-    return shifted
+    """values[z - rows, x - columns], NaN beyond the edges."""
+    margin = max(abs(rows), abs(columns))
+    padded = np.pad(values, margin, constant_values=np.nan)
+    return padded[
+        margin - rows : padded.shape[0] - margin - rows, margin - columns : padded.shape[1] - margin - columns
+    ]
