@@ -20,8 +20,8 @@ from dicom_node.ledger.database import REVISION, WRITES, connect, migrate, migra
 from dicom_node.ledger.models import Base
 
 
-def test_migrations_make_what_the_models_describe(ledger_url: str) -> None:
-    engine = connect(ledger_url)
+def test_migrations_make_what_the_models_describe(empty_url: str) -> None:
+    engine = connect(empty_url)
     migrate(engine)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
@@ -36,8 +36,8 @@ def test_the_code_is_written_for_the_newest_migration(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_up_and_down_and_up_again(ledger_url: str) -> None:
-    engine = connect(ledger_url)
+def test_up_and_down_and_up_again(empty_url: str) -> None:
+    engine = connect(empty_url)
     migrate(engine)
     with engine.execution_options(**{WRITES: True}).begin() as connection:
         command.downgrade(migration_config(connection), "base")
@@ -45,33 +45,33 @@ def test_up_and_down_and_up_again(ledger_url: str) -> None:
         assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
     migrate(engine)
     engine.dispose()
-    with Ledger.open(ledger_url) as ledger:
+    with Ledger.open(empty_url) as ledger:
         assert ledger.audit_head().seq == 0
 
 
-def test_opening_again_keeps_what_was_there(ledger_url: str) -> None:
-    with Ledger.open(ledger_url) as ledger:
+def test_opening_again_keeps_what_was_there(empty_url: str) -> None:
+    with Ledger.open(empty_url) as ledger:
         ledger.count("kept", 3)
-    with Ledger.open(ledger_url) as ledger:
+    with Ledger.open(empty_url) as ledger:
         assert [(c.name, c.value) for c in ledger.counters()] == [("kept", 3)]
 
 
-def test_a_newer_ledger_is_refused(ledger_url: str) -> None:
-    Ledger.open(ledger_url).close()
-    engine = connect(ledger_url)
+def test_a_newer_ledger_is_refused(empty_url: str) -> None:
+    Ledger.open(empty_url).close()
+    engine = connect(empty_url)
     with engine.execution_options(**{WRITES: True}).begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
     with pytest.raises(LedgerError, match="9999") as raised:
-        Ledger.open(ledger_url)
+        Ledger.open(empty_url)
     assert raised.value.reason == "LEDGER_NEWER"
 
 
-def test_processes_that_open_a_new_ledger_together_all_succeed(ledger_url: str) -> None:
+def test_processes_that_open_a_new_ledger_together_all_succeed(empty_url: str) -> None:
     code = "import sys; from dicom_node.ledger import Ledger; Ledger.open(sys.argv[1]).count('opened')"
-    children = [subprocess.Popen([sys.executable, "-c", code, ledger_url]) for _ in range(4)]
+    children = [subprocess.Popen([sys.executable, "-c", code, empty_url]) for _ in range(4)]
     assert [child.wait(60) for child in children] == [0] * 4
-    with Ledger.open(ledger_url) as ledger:
+    with Ledger.open(empty_url) as ledger:
         assert ledger.counters()[0].value == 4
 
 

