@@ -171,7 +171,8 @@ def _surface(skin: Skin) -> Vector:
     before = skin.grid.values[rows, np.maximum(first - 1, 0), columns]
     share = np.clip((skin.threshold - before) / np.maximum(inside - before, 1e-3), 0.0, 1.0)
     points = skin.grid.point_of(np.stack([rows, first - 1.0 + share, columns], axis=-1))
-    return np.where(skin.mask.any(axis=1)[..., None], points, np.nan)
+    there = np.asarray(skin.mask.any(axis=1))
+    return np.where(there[..., None], points, np.nan)
 
 
 def _nose_likeness(height: FloatArray, spacing: float, beyond_edges: bool = False) -> FloatArray:
