@@ -17,7 +17,7 @@ from training.cohort.thorax.soft import attenuation
 from training.cohort.thorax.vessels import vessels
 from training.cohort.visit import ChestFilmVisit, Visit
 
-_PLANE_STEP = 4.0
+_PLANE_STEP = 3.5
 _SOFT_PIXEL = 1.9
 _FULL = 4095
 
@@ -36,7 +36,7 @@ def chest_radiograph(who: Person, when: Visit, view: str | None = None) -> tuple
     """
     film = when.chest_film
     view = view or film.view
-    chest = Chest(who.thorax, film.breath, film.weight, film.effusion, arms_down=view == "AP")
+    chest = Chest(who.thorax, film.breath, film.weight, film.effusion, film.gas, arms_down=view == "AP")
     beam = _beam(chest, film, view)
     rng = stream(who.seed, "visit", who.number, when.number, "chest film noise", view)
     line, lung = _soft(beam, chest)
@@ -167,6 +167,7 @@ def _process(log: Field, film: ChestFilmVisit) -> Field:
     inner = log[log.shape[0] // 12 : -log.shape[0] // 12, log.shape[1] // 12 : -log.shape[1] // 12]
     low, high = np.quantile(inner[::4, ::4], film.window)
     shown = np.clip((log - np.float32(low)) / np.float32(high - low), -0.5, 1.5)
+    shown = np.float32(0.09) + np.float32(0.87) * shown
     # A film-like curve: straight in the middle, soft at both ends.
     shown = np.float32(0.5) + np.tanh((shown - np.float32(0.5)) * np.float32(1.7)) / np.float32(2 * np.tanh(0.85))
     result: Field = np.power(np.clip(shown, 0, 1), np.float32(film.gamma))

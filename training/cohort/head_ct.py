@@ -98,7 +98,7 @@ def _add_streaks(volume: Field, grid: Grid, rng: np.random.Generator) -> None:
             angle = np.arctan2(rows - row, columns - column)
             reach = np.exp(np.hypot(rows - row, columns - column) * np.float32(-grid.spacing[1] / 45.0))
             wave = np.sin(5 * angle + phases[0]) + np.sin(9 * angle + phases[1]) + np.sin(17 * angle + phases[2])
-            image += np.float32(min(170.0, 40.0 + 9.0 * len(metal))) * reach * wave.astype(np.float32)
+            image += np.float32(min(60.0, 15.0 + 3.0 * len(metal))) * reach * wave.astype(np.float32)
 
 
 def _add_noise(volume: Field, scan: HeadCtVisit, rng: np.random.Generator) -> None:

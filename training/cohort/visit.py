@@ -56,6 +56,7 @@ class ChestFilmDials:
     tube: float = 0.12  # share with a tracheal tube or a line
     effusion: float = 0.08  # share with fluid in one costophrenic angle
     opacity: float = 0.15  # share with a patch of consolidation
+    gas: tuple[float, float] = (0.0, 1.3)  # size of the gas in the stomach
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class ChestFilmVisit:
     tube: bool
     effusion: float
     opacity: float
+    gas: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +205,5 @@ def _chest_film(rng: np.random.Generator, d: ChestFilmDials) -> ChestFilmVisit:
         tube=bool(rng.random() < d.tube),
         effusion=float(rng.uniform(15, 55)) * (1 if rng.random() < 0.5 else -1) if rng.random() < d.effusion else 0.0,
         opacity=float(rng.uniform(0.3, 1.0)) if rng.random() < d.opacity else 0.0,
+        gas=float(rng.uniform(*d.gas)),
     )

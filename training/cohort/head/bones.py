@@ -34,9 +34,12 @@ def vault(slab: Slab, head: Head) -> Field:
 
 def skull_floor(p: Points) -> Field:
     """Height of the floor of the three cranial fossae, which step down from front to back."""
-    floor = np.float32(-34.0) + np.float32(30.0) * (np.float32(1.0) - step(p.y, 8.0, 20.0))
-    floor += np.float32(31.0) * (np.float32(1.0) - step(p.y, -34.0, 16.0))
-    side = np.minimum(np.abs(p.x) * np.float32(1 / 45.0), np.float32(1.0))
+    far = np.abs(p.x)
+    # The petrous ridges run outwards and back, the sphenoid wings outwards and forward.
+    petrous, wing = p.y - np.float32(0.32) * far, p.y + np.float32(0.42) * far
+    floor = np.float32(-34.0) + np.float32(30.0) * (np.float32(1.0) - step(petrous, -4.0, 16.0))
+    floor += np.float32(31.0) * (np.float32(1.0) - step(wing, -22.0, 12.0))
+    side = np.minimum(far * np.float32(1 / 45.0), np.float32(1.0))
     floor += np.float32(5.0) * side * side
     result: Field = floor
     return result
@@ -122,8 +125,11 @@ def add_face(slab: Slab, head: Head, bone: Field) -> None:
         ),
         blend=3.0,
     )
+    base = s.nasion_z - s.nose_length
     nasal = (s.nose_deviation * 0.4, f - 0.45 * s.nose_protrusion + 4 - s.nose_hump, s.nasion_z - 0.42 * s.nose_length)
     slab.unite(bone, Chain([(0, f + 6 - s.nasion_depth, s.nasion_z), nasal], [s.nose_bridge_width, 3.2]), blend=3.0)
+    aperture = [(s.septum_bow * 0.3, f + 16, s.nasion_z - 0.46 * s.nose_length), (0, f + 16, base + 9)]
+    slab.carve(bone, Chain(aperture, [4.0, 0.34 * s.nose_width], (1, 0.32, 1)), blend=2.0)
 
 
 def add_skull_base(slab: Slab, head: Head, bone: Field) -> None:

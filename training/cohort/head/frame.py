@@ -70,6 +70,11 @@ class Head:
         return self.front + 6.0 - self.shape.maxilla_forward
 
     @property
+    def fat(self) -> float:
+        """Millimetres that fat adds over the lower face."""
+        return 0.55 * self.shape.face_fat + self.weight
+
+    @property
     def chin_y(self) -> float:
         return self.front + 15.0 - self.shape.chin_forward
 

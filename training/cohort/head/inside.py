@@ -20,12 +20,19 @@ def lay_brain(slab: Slab, head: Head, image: Field, cavity: Field, edge: float) 
     folds = np.sin(p.x * np.float32(0.42) + np.float32(1.7) * np.sin(p.z * np.float32(0.13)))
     folds *= np.sin(p.y * np.float32(0.36) + np.float32(1.9) * np.sin(p.x * np.float32(0.11) + np.float32(1.0)))
     folds += np.sin(p.z * np.float32(0.40) + np.float32(1.5) * np.sin(p.y * np.float32(0.12)))
+    crease = np.abs(folds)
     depth = cavity + np.float32(0.6 * s.atrophy)
-    cortex = depth + np.float32(0.75 * s.atrophy) * np.maximum(folds, 0)
-    gap = np.float32(0.8 + 0.25 * s.atrophy) - np.abs(p.x)
-    cerebrum = np.maximum(cortex, np.where(p.z > np.float32(40.0), gap, np.float32(-9.0)))
-    lay(image, cerebrum, GREY, edge)
-    lay(image, cerebrum + np.float32(4.5) + np.float32(2.5) * folds, WHITE, 2.0)
+    gap = np.float32(0.7 + 0.25 * s.atrophy) - np.abs(p.x)
+    depth = np.maximum(depth, np.where(p.z > np.float32(40.0), gap, np.float32(-99.0)))
+    width = np.float32(2.0 / (1.0 + s.atrophy))
+    cortex = depth + np.float32(9.0) * np.maximum(np.float32(1.0) - width * np.float32(4.0) * crease, 0)
+    lay(image, cortex, GREY, edge)
+    lay(
+        image,
+        depth + np.float32(3.5) + np.float32(10.0) * np.maximum(np.float32(1.0) - np.float32(1.3) * crease, 0),
+        WHITE,
+        2.5,
+    )
     _lay_ventricles(slab, head, image, edge)
     falx = np.maximum(np.abs(p.x) - np.float32(0.8), cavity)
     lay(image, np.maximum(falx, np.float32(38.0) - p.z), BLOOD, edge)

@@ -115,7 +115,7 @@ def draw_head(rng: np.random.Generator, sex: str, years: float, size: float) -> 
         for n in range(2 * _TEETH)
     )
     filled = tuple(n for n, tooth in enumerate(teeth) if tooth > 0 and n % _TEETH in (1, 2, 13, 14))
-    fillings = tuple(n for n in filled if rng.random() < 0.3)
+    fillings = tuple(n for n in filled if rng.random() < 0.12)
     return HeadShape(**measures, warp=_draw_warp(rng), teeth=teeth, fillings=fillings)
 
 

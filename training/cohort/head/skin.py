@@ -6,7 +6,7 @@ import numpy as np
 
 from training.cohort.head.frame import Head
 from training.cohort.implicit import Chain, Ellipsoid, Field, step
-from training.cohort.sampling import Slab, both
+from training.cohort.sampling import Slab, both, mirrored
 
 
 def skin(slab: Slab, head: Head, outside: Field) -> Field:
@@ -44,7 +44,7 @@ def _add_masses(slab: Slab, head: Head, d: Field) -> None:
                 8.5,
             )
         ),
-        *both(lambda k: Ellipsoid((k * (zb - 15), f + 31 - fwd, cz), (17, 17, 15))),
+        *both(lambda k: Ellipsoid((k * (zb - 18), f + 31 - fwd, cz), (17, 17, 16))),
         *both(lambda k: Chain([(k * (zb - 12), f + 40, cz), (k * (zb - 9), -8, 0)], [11, 12])),
         blend=10.0,
     )
@@ -82,7 +82,7 @@ def _add_fat(slab: Slab, head: Head, d: Field) -> None:
     """Fat lies on the lower face, under the jaw and on the neck, little on the forehead."""
     s, p = head.shape, slab.points
     share = np.float32(1.0) - step(p.z, 6.0, 50.0)
-    d -= np.float32(0.55 * s.face_fat + head.weight) * share
+    d -= np.float32(head.fat) * share
     f = head.front
     for side, swelling in ((1.0, head.swelling[0]), (-1.0, head.swelling[1])):
         full = s.cheek_fullness + 0.5 * head.weight + swelling
@@ -99,19 +99,15 @@ def _add_eyes(slab: Slab, head: Head, d: Field) -> None:
     )
     lid = 13.6 + 0.6 * s.lid_fullness
     slab.unite(d, *both(lambda k: Ellipsoid((k * ex, ey + 0.5, ez), (lid + 1.5, lid, lid - 1.5))), blend=4.0)
-    crease = [(-1, 0, 0), (0, 0, 0), (1, 0, 0)]
-    for side in (1.0, -1.0):
-        knots = [
-            (side * (ex + 13.0 * u), ey - lid - 0.3 + 4.5 * abs(u), ez - 1.5 + 0.2 * slant * u) for u, _, _ in crease
-        ]
-        slab.carve(d, Chain(knots, 0.9), blend=1.5)
+    crease = [(ex + 13.0 * u, ey - lid - 0.3 + 4.5 * abs(u), ez - 1.5 + 0.2 * slant * u) for u in (-1.0, 0.0, 1.0)]
+    slab.carve(d, *mirrored(Chain(crease, 0.9)), blend=1.5)
 
 
 def _add_nose(slab: Slab, head: Head, d: Field) -> None:
     s, f, dev = head.shape, head.front, head.shape.nose_deviation
     top = (0.0, f + 4 - s.nasion_depth, s.nasion_z + 2)
     base_z, tip_r = s.nasion_z - s.nose_length, s.nose_tip_radius
-    tip = (dev, head.incisor - 1 - s.nose_protrusion + tip_r - 4, base_z + 7 + s.nose_tip_lift)
+    tip = (dev, head.incisor - 5 - 0.6 * head.fat - s.nose_protrusion + tip_r, base_z + 7 + s.nose_tip_lift)
     hump = (dev * 0.4, 0.52 * top[1] + 0.48 * tip[1] - s.nose_hump, 0.52 * top[2] + 0.48 * tip[2])
     slab.unite(
         d, Chain([top, hump, tip], [s.nose_bridge_width + 0.5, s.nose_bridge_width + 0.8, tip_r * 0.8]), blend=7.0
@@ -124,7 +120,7 @@ def _add_nose(slab: Slab, head: Head, d: Field) -> None:
     slab.unite(d, Ellipsoid(tip, (tip_r, tip_r, tip_r * 0.85)), blend=4.0)
     wing = s.nose_width / 2 - 5.5
     slab.unite(
-        d, *both(lambda k: Ellipsoid((dev * 0.8 + k * wing, tip[1] + 10, base_z + 5), (5.6, 9.0, 6.4))), blend=4.0
+        d, *both(lambda k: Ellipsoid((dev * 0.8 + k * wing, tip[1] + 10, base_z + 5), (6.2, 9.6, 7.0))), blend=4.0
     )
     slab.carve(
         d,
@@ -140,7 +136,7 @@ def _add_nose(slab: Slab, head: Head, d: Field) -> None:
 
 def _add_mouth(slab: Slab, head: Head, d: Field) -> None:
     s, w = head.shape, head.shape.mouth_width / 2
-    y, z = head.incisor - 8.0 - s.lip_forward, head.bite + 1.0
+    y, z = head.incisor - 8.0 - 0.7 * head.fat - s.lip_forward, head.bite + 1.0
     closed = head.hinge()
     upper = [
         (-w, y + 12, z),
@@ -166,27 +162,26 @@ def _add_mouth(slab: Slab, head: Head, d: Field) -> None:
         (w * 0.5, y - 1.5, z - 1.2),
         (w * 0.96, y + 8, z - 0.8),
     ]
-    slab.carve(d, Chain(slit, 1.3 + 0.25 * head.jaw), blend=2.5)
+    slab.carve(d, Chain(slit, 0.9 + 0.22 * head.jaw), blend=2.0)
     slab.carve(
         d, Chain([(-14, y + 6, z - 17), (0, y + 3, z - 17), (14, y + 6, z - 17)], 3.0), blend=8.0, through=closed
     )
 
 
 def _add_ears(slab: Slab, head: Head, d: Field) -> None:
-    s, b = head.shape, head.half_breadth + head.shape.scalp_thickness
-    length, breadth, angle, z = s.ear_length / 2, s.ear_breadth / 2, s.ear_angle, s.ear_height
-    flare = float(np.sin(np.radians(angle))) * breadth
-
-    def place(k: float) -> tuple[float, float, float]:
-        return k * (b - 3.0 + flare), 10.0 + breadth * 0.45, z - 2.0
-
-    turn = 90.0 - angle - 60.0
-    slab.unite(d, *both(lambda k: Ellipsoid(place(k), (4.2, breadth, length), (-12, 0, k * (turn - 50)))), blend=3.0)
-    hollow = both(
-        lambda k: Ellipsoid(
-            (place(k)[0] + k * 4.0, place(k)[1] - 2.0, z - 3.0),
-            (4.0, breadth * 0.55, length * 0.5),
-            (-12, 0, k * (turn - 50)),
-        )
+    """A plate that stands off behind its front edge, with a hollow and a tragus."""
+    s, angle = head.shape, float(np.radians(head.shape.ear_angle))
+    length, breadth, z = s.ear_length / 2, s.ear_breadth / 2, s.ear_height
+    root = (0.88 * head.half_breadth + s.scalp_thickness, 4.0)
+    out, back = float(np.sin(angle)), float(np.cos(angle))
+    turn = (-14.0, 0.0, -s.ear_angle)
+    x, y = root[0] + 0.85 * breadth * out, root[1] + 0.85 * breadth * back
+    slab.unite(d, *mirrored(Ellipsoid((x, y, z), (4.4, breadth, length), turn)), blend=5.0)
+    slab.unite(
+        d,
+        *mirrored(Ellipsoid((x - 1, y - 0.3 * breadth, z - 0.62 * length), (4.6, 0.6 * breadth, 0.34 * length), turn)),
     )
-    slab.carve(d, *hollow, blend=2.5)
+    dent = (x + 4.2 * back, y - 4.2 * out - 1.5, z)
+    slab.carve(d, *mirrored(Ellipsoid(dent, (3.4, 0.68 * breadth, 0.70 * length), turn)), blend=2.0)
+    slab.carve(d, *mirrored(Ellipsoid((root[0] + 3.5, root[1] + 4.5, z - 3), (6.5, 5.5, 8.0))), blend=2.5)
+    slab.unite(d, *mirrored(Ellipsoid((root[0] + 1.0, root[1] - 3.0, z - 3), (3.4, 3.4, 5.0))), blend=2.5)

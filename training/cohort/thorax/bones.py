@@ -164,7 +164,7 @@ def _scapula(chest: Chest, side: int) -> list[Splats]:
     # The thin plate: rods side by side from the medial border to the lateral one.
     for share in np.linspace(0.06, 0.94, 22):
         a, b = top + (low - top) * share, glenoid + (low - glenoid) * share
-        parts.append(rod(np.stack([a, b]), _UP, (s.scapula_height / 40.0, 1.4), _COMPACT * 0.55, 3.0))
+        parts.append(rod(np.stack([a, b]), _UP, (s.scapula_height / 40.0, 1.4), _COMPACT * 1.0, 3.0))
     return parts
 
 

@@ -15,12 +15,16 @@ Array = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class Chest:
-    """The anatomy of ``shape``, breathing. ``breath`` is 1 at full inspiration; ``weight`` is mm of fat gained."""
+    """The anatomy of ``shape``, breathing. ``breath`` is 1 at full inspiration; ``weight`` is mm of fat gained.
+
+    ``effusion`` is mm of fluid in the left (above 0) or right angle, ``gas`` how full of it the stomach is.
+    """
 
     shape: ThoraxShape
     breath: float = 1.0
     weight: float = 0.0
     effusion: float = 0.0
+    gas: float = 1.0
     arms_down: bool = False
 
     @property

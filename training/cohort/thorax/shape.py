@@ -41,10 +41,10 @@ class ThoraxShape:
     disc_height: float = _norm(4.6, 5.0, 0.6, 2.5, 7, age=-0.2)
     # Shoulder girdle.
     clavicle_length: float = _norm(136, 152, 6, 112, 180, size=4)
-    clavicle_rise: float = _norm(12, 12, 9, -16, 40)
+    clavicle_rise: float = _norm(17, 17, 9, -10, 44)
     clavicle_bow: float = _norm(13, 15, 4, 2, 28)
     clavicle_radius: float = _norm(5.0, 6.0, 0.5, 3.6, 8.2)
-    clavicle_height: float = _norm(112, 122, 6, 95, 145, size=3)
+    clavicle_height: float = _norm(103, 112, 6, 86, 134, size=3)
     scapula_width: float = _norm(93, 104, 5, 78, 124, size=2.5)
     scapula_height: float = _norm(138, 158, 7, 112, 186, size=4)
     scapula_apart: float = _norm(74, 82, 7, 55, 108, size=2)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from training.cohort.implicit import Chain, Ellipsoid, Field, inside, lay
-from training.cohort.sampling import Slab, both
+from training.cohort.sampling import Slab, both, mirrored
 from training.cohort.thorax.cage import Chest
 
 # Per millimetre at the effective energy of a chest beam (about 65 keV).
 WATER, FAT, LUNG, AIR = 0.0200, 0.0180, 0.0050, 0.0
-_EDGE = 3.0
+# As thick as the planes that sample it stand apart: their sum then shows no steps.
+_EDGE = 3.5
 
 
 def attenuation(slab: Slab, chest: Chest) -> tuple[Field, Field]:
@@ -55,12 +56,9 @@ def body(slab: Slab, chest: Chest) -> Field:
         blend=16.0,
     )
     if s.breast > 12.0:
-        r, z = s.breast + 1.5 * chest.weight, s.breast_height - (0 if not chest.arms_down else -14)
-        slab.unite(
-            d,
-            *both(lambda k: Ellipsoid((k * s.breast_apart, chest.front_y(z) - 0.12 * r, z), (r * 1.05, 0.75 * r, r))),
-            blend=14.0,
-        )
+        r, z = s.breast + 1.5 * chest.weight, s.breast_height + (14 if chest.arms_down else 0)
+        place = (s.breast_apart, chest.front_y(z) + 0.10 * r, z + 0.15 * r)
+        slab.unite(d, *mirrored(Ellipsoid(place, (1.1 * r, 0.62 * r, 1.15 * r), (-18, 0, 0))), blend=34.0)
     return d
 
 
@@ -75,9 +73,9 @@ def lungs(slab: Slab, chest: Chest) -> Field:
     d = (np.sqrt(nx * nx + ny * ny) - np.float32(1.0)) * np.minimum(a, b)
     far = np.abs(p.x)
     apex_x, apex_w = 46.0, 62.0 * s.apex_width
-    cap = (
-        p.z - np.float32(s.apex_height) + np.float32(24.0) * np.square((far - np.float32(apex_x)) / np.float32(apex_w))
-    )
+    lean = (far - np.float32(apex_x)) / np.float32(apex_w)
+    lean = np.where(lean < 0, lean * np.float32(0.35), lean)
+    cap = p.z - np.float32(s.apex_height) + np.float32(9.0) * lean * lean
     d = np.maximum(d, cap * np.float32(0.8))
     result: Field = np.maximum(d, _diaphragm(slab, chest, a, b, cy, ny) - p.z)
     return result
@@ -90,10 +88,10 @@ def _diaphragm(slab: Slab, chest: Chest, a: Field, b: Field, cy: Field, ny: Fiel
     top = np.where(left, np.float32(chest.dome(1)), np.float32(chest.dome(-1)))
     curve = np.where(left, np.float32(s.dome_curve_left), np.float32(s.dome_curve_right))
     across = np.abs(p.x) / a
-    out = np.maximum(across - np.float32(0.5), 0) * np.float32(2.0)
-    inner = np.maximum(np.float32(0.42) - across, 0)
+    out = (across - np.float32(0.46)) * np.float32(1.85)
+    out = np.where(out < 0, out * np.float32(0.55), out)
     back = np.maximum(ny + np.float32(0.15), 0)
-    height = top - curve * (out * out) - np.float32(30.0) * inner * inner - np.float32(62.0) * back * back
+    height = top - curve * (out * out) - np.float32(62.0) * back * back
     height -= np.float32(14.0) * np.square(np.maximum(-ny - np.float32(0.15), 0))
     if chest.effusion:
         level = abs(chest.effusion)
@@ -119,30 +117,28 @@ def mediastinum(slab: Slab, chest: Chest) -> Field:
     slab.unite(d, Ellipsoid((x - 26, heart + 4, base + 6), (s.right_atrium, 38, tall * 0.72)), blend=16.0)
     slab.unite(d, Ellipsoid((x - 4, heart + 14, base + 30), (34, 34, 30)), blend=20.0)
     mw = s.mediastinum_width
-    slab.unite(
-        d, Chain([(0, -18, s.clavicle_height + 40), (0, -30, 60), (0, -22, -190)], [mw * 0.8, mw, mw * 0.8]), blend=14.0
-    )
-    slab.unite(d, Chain([(-mw + 4, -48, 110), (-mw - 2, -56, 10)], 9.0), blend=10.0)
+    middle = [(0, -18, s.clavicle_height + 40), (0, -26, 60), (0, -16, -60), (2, -12, -260)]
+    slab.unite(d, Chain(middle, [mw * 0.85, mw * 0.95, mw * 0.9, mw * 1.15], (1, 0.8, 1)), blend=14.0)
+    column = [(float(chest.spine_x(z)), float(chest.spine_y(z)) + 6.0, z) for z in (200.0, 100.0, 0.0, -90.0, -180.0)]
+    slab.unite(d, Chain(column, 17.0), blend=10.0)
+    floor = chest.dome(1) - 40.0
+    slab.unite(d, Chain([(x - 14, heart + 6, base - 10), (x - 16, heart + 10, floor)], 34.0), blend=16.0)
+    slab.unite(d, Chain([(x + 10, heart, base - 10), (x + 16, heart, floor)], 36.0), blend=16.0)
+    slab.unite(d, Chain([(-mw + 6, -48, 110), (-mw, -56, 10)], 9.0), blend=14.0)
     knob, unfold = s.aortic_knob, s.aorta_unfolding
     arch_z = s.carina + 16.0
+    arch = [
+        (-8, heart + 10, base + 40),
+        (-14 - 0.4 * unfold, heart + 14, arch_z - 30),
+        (0, -38, arch_z + 4),
+        (16, -8, arch_z),
+    ]
+    slab.unite(d, Chain(arch, [15, 14, 12, 0.85 * knob]), blend=14.0)
+    slab.unite(d, Ellipsoid((15 + 0.4 * unfold, -2, arch_z), (knob, knob + 4, knob)), blend=12.0)
     slab.unite(
-        d,
-        Chain(
-            [
-                (-8, heart + 10, base + 40),
-                (-18 - 0.5 * unfold, heart + 14, arch_z - 30),
-                (0, -38, arch_z + 8),
-                (20, 2, arch_z),
-            ],
-            [15, 15, 14, knob],
-        ),
-        blend=8.0,
+        d, Chain([(14 + 0.4 * unfold, 10, arch_z - 4), (16 + 0.7 * unfold, 14, 0), (12, 10, -200)], 11.5), blend=12.0
     )
-    slab.unite(d, Ellipsoid((18 + 0.35 * unfold, -2, arch_z), (knob, knob + 8, knob)), blend=6.0)
-    slab.unite(
-        d, Chain([(18 + 0.3 * unfold, 12, arch_z - 4), (20 + 0.7 * unfold, 14, 0), (14, 10, -200)], 12.0), blend=6.0
-    )
-    slab.unite(d, Chain([(16, heart + 12, s.carina - 22), (34, -30, s.carina - 26)], [15, 12]), blend=10.0)
+    slab.unite(d, Chain([(14, heart + 12, s.carina - 26), (28, -26, s.carina - 30)], [14, 10]), blend=18.0)
     return d
 
 
@@ -165,11 +161,10 @@ def _lay_airways(slab: Slab, chest: Chest, image: Field) -> None:
         value=AIR,
         edge=_EDGE,
     )
-    if s.stomach_bubble > 6.0:
-        r = s.stomach_bubble
-        slab.paint(
-            image, Ellipsoid((58, -42, chest.dome(1) - 12 - 0.55 * r), (r * 1.5, r, r * 0.55)), value=AIR, edge=_EDGE
-        )
+    r = s.stomach_bubble * chest.gas
+    if r > 6.0:
+        bubble = Ellipsoid((56, -40, chest.dome(1) - 12 - 0.5 * r), (1.2 * r, r, 0.5 * r), (0, 14, 0))
+        slab.paint(image, bubble, value=AIR, edge=7.0)
 
 
 def _heights(slab: Slab) -> Field:

@@ -8,7 +8,7 @@ from training.cohort.implicit import Matrix
 from training.cohort.projection import Splats, gather, rod
 from training.cohort.thorax.cage import Chest
 
-_BLOOD_OVER_LUNG = 0.015
+_BLOOD_OVER_LUNG = 0.0175
 _GENERATIONS = 6
 
 
@@ -21,14 +21,14 @@ def vessels(chest: Chest) -> Splats:
     for side in (1, -1):
         hilum = np.array([side * 27.0, -20.0, s.hilum_height + lift + (8.0 if side > 0 else 0.0)])
         trunk = hilum + np.array([side * 14.0, 4.0, -34.0])
-        width = 6.4 * s.hilum_size
+        width = 7.2 * s.hilum_size
         parts.append(rod(np.stack([hilum, trunk]), np.array([0, 1.0, 0]), (width, width), _BLOOD_OVER_LUNG))
-        for n in range(9):
-            angle = np.radians(80.0 - 20.0 * n + rng.normal(0, 7))
+        for n in range(10):
+            angle = np.radians(82.0 - 18.5 * n + rng.normal(0, 7))
             depth = rng.normal(0, 0.45)
             way = np.array([side * max(0.25, np.cos(angle)), depth, np.sin(angle)])
             start = hilum + (trunk - hilum) * min(1.0, max(0.0, (n - 2) / 5.0))
-            radius = s.vessel_prominence * rng.uniform(2.4, 3.9)
+            radius = s.vessel_prominence * rng.uniform(3.0, 4.6)
             _grow(parts, rng, start, way / np.linalg.norm(way), radius, rng.uniform(22, 34), _GENERATIONS)
     return gather(parts)
 
