@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from config.errors import CommandError, StorageError
 from config.settings import Settings, load_settings
@@ -16,14 +17,21 @@ from dicom_node.ledger import DecisionRecord, Ledger, StudyRecord, StudyState
 from dicom_node.process import NodeProcess, free_port
 from dicom_node.sending import send_files
 from inference.types import PatientKey
-from training.cohort.demo import DemoCohort, DemoStudy, build_demo_cohort
+from training.cohort.demo import DemoStudy, build_demo_cohort
 
 # Calibration and tests draw their persons from other seeds.
 DEMO_SEED = 2026
 _MARKER = "this-folder-is-a-medreid-demo"
 _SETTLE_SECONDS = 240.0
 
-Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+class Advance(Protocol):
+    """Moves a progress bar on; ``total`` is told where it was not known at the start."""
+
+    def __call__(self, steps: int, total: int | None = None) -> None: ...
+
+
+Bar = Callable[[str, int | None], AbstractContextManager[Advance]]
 
 
 class Verdict(StrEnum):
@@ -67,8 +75,8 @@ def run_demo(folder: Path, bar: Bar, seed: int = DEMO_SEED) -> DemoResult:
     """
     started = time.monotonic()
     _fresh(folder)
-    with bar("phantoms", 1) as advance:
-        cohort = build_demo_cohort(folder / "cohort", seed, _share(advance))
+    with bar("phantoms", None) as advance:
+        cohort = build_demo_cohort(folder / "cohort", seed, lambda _, total, __: advance(1, total))
     settings = _settings(folder)
     node = NodeProcess(folder / "site.toml", settings.home, folder / "node.log")
     with node, Ledger.of(settings) as ledger:
@@ -114,10 +122,6 @@ def _settings(folder: Path) -> Settings:
     return load_settings(site, environment={}, home=folder / "home")
 
 
-def _share(advance: Callable[[int], None]) -> Callable[[int, int], None]:
-    raise NotImplementedError
-
-
 def _send(label: str, studies: Sequence[DemoStudy], settings: Settings, bar: Bar) -> None:
     with bar(label, sum(len(study.files) for study in studies)) as advance:
         for study in studies:
@@ -151,7 +155,8 @@ def _row(study: DemoStudy, ledger: Ledger) -> Row:
     assert record is not None
     decisions = ledger.decisions(study_uid=study.study_uid, limit=1)
     decision = decisions[0] if decisions else None
-    return Row(study, record.state, decision, verdict(study.truth, record.state, decision and decision.patient))
+    linked_to = decision.patient if decision is not None else None
+    return Row(study, record.state, decision, verdict(study.truth, record.state, linked_to))
 
 
 def _audit_intact(ledger: Ledger, settings: Settings) -> bool:

@@ -123,7 +123,9 @@ class Desk:
         for record in self._node.ledger.decisions(study_uid=study_uid):
             if record.status in (DecisionStatus.PENDING, DecisionStatus.UNDONE) and record.candidates:
                 return record
-        raise CommandError("the study has no open decision; `medreid worklist` lists those there are", reason="NOT_FOUND")
+        raise CommandError(
+            "the study has no open decision; `medreid worklist` lists those there are", reason="NOT_FOUND"
+        )
 
     def _target(self, record: DecisionRecord, patient: PatientKey | None) -> PatientIdentity:
         listed = [PatientKey(candidate["issuer"], candidate["id"]) for candidate in record.candidates]

@@ -11,14 +11,13 @@ import structlog
 
 from config.errors import ConfigError
 from config.settings import Settings
-from dicom_node.archives import open_archive
 from dicom_node.archives.protocol import Archive
 from dicom_node.audit import AuditTrail
 from dicom_node.galleries import Galleries
 from dicom_node.ledger import Ledger
 from dicom_node.orphans import OrphanDetector
 from dicom_node.relink import Relinker
-from dicom_node.routing import ReloadingRules
+from dicom_node.routing import ReloadingRules, rules_path
 from dicom_node.spool import Spool
 from dicom_node.subject import Subject, subject_of
 from inference.encoders.registry import Registry
@@ -61,7 +60,7 @@ class Node:
     def rules(self) -> ReloadingRules:
         routing = self.settings.routing
         return ReloadingRules(
-            Path(routing.file) if routing.file else None,
+            rules_path(routing),
             routing.reload_seconds,
             on_refused=self._rules_refused,
             on_loaded=lambda: log.info("routing.loaded"),
@@ -80,11 +79,22 @@ class Node:
 
     @cached_property
     def archive(self) -> Archive:
-        return open_archive(self.settings)
+        if self.settings.archive.kind == "orthanc":
+            from dicom_node.archives.orthanc import OrthancArchive
+
+            return OrthancArchive.from_settings(self.settings.archive)
+        from dicom_node.archives.local import LocalArchive
+
+        return LocalArchive(self.settings.archive_folder)
+
+    @property
+    def keeps_received(self) -> bool:
+        """Whether what the node receives is kept in its archive; an Orthanc has its studies already."""
+        return self.settings.archive.kind == "local"
 
     @cached_property
     def relinker(self) -> Relinker:
-        return Relinker(self.archive, self.ledger, self.settings)
+        return Relinker(self.archive, self.ledger, self.audit, self.settings)
 
     @cached_property
     def detector(self) -> OrphanDetector:

@@ -52,7 +52,7 @@ class Pipeline:
         """
         node = self.node
         series = node.series(claim.study_uid)
-        if node.archive.keeps_received:
+        if node.keeps_received:
             node.archive.store(claim.study_uid, node.files(claim.study_uid))
         crash_point("walk.stored")
         standing = self._standing_link(claim.study_uid)
@@ -101,7 +101,7 @@ class Pipeline:
             ledger.record_decision(
                 self._new_decision(claim, Outcome.ENROL, patient=identity.key), status=DecisionStatus.ACTED
             )
-            ledger.close_items(WORKER, "ENROLLED", study_uid=claim.study_uid, kinds=(ItemKind.REVIEW,))
+            ledger.close_items(WORKER, "ENROLLED", study_uid=claim.study_uid, kind=ItemKind.REVIEW)
             self._audit(Action.ENROL, claim.study_uid, {"patient": _key(identity), "embeddings": len(encodings)})
             return ledger.settle(claim, StudyState.ENROLLED, "" if encodings else "NO_USABLE_IMAGE")
 
@@ -161,14 +161,16 @@ class Pipeline:
         ledger = self.node.ledger
         assert record.patient is not None
         try:
-            self.node.relinker.link(record, self.node.known_patient(record.patient) or PatientIdentity(record.patient), WORKER)
+            self.node.relinker.link(
+                record, self.node.known_patient(record.patient) or PatientIdentity(record.patient), WORKER
+            )
         except RelinkRefusedError as error:
             ledger.count("relink_refused", reason=error.reason)
             return self._to_review(claim, record, error.reason)
         crash_point("walk.linked")
         with ledger.transaction():
             ledger.close_decision(record.id, DecisionStatus.ACTED, WORKER)
-            ledger.close_items(WORKER, "LINKED", study_uid=claim.study_uid, kinds=(ItemKind.REVIEW,))
+            ledger.close_items(WORKER, "LINKED", study_uid=claim.study_uid, kind=ItemKind.REVIEW)
             return ledger.settle(claim, StudyState.LINKED)
 
     def _settle_unlinked(self, claim: Claim, record: DecisionRecord) -> StudyState:
@@ -176,13 +178,13 @@ class Pipeline:
             return self._to_review(claim, record, next(iter(record.reasons), "REVIEW"))
         with self.node.ledger.transaction():
             self.node.ledger.close_decision(record.id, DecisionStatus.ACTED, WORKER)
-            self.node.ledger.close_items(WORKER, "NO_MATCH", study_uid=claim.study_uid, kinds=(ItemKind.REVIEW,))
+            self.node.ledger.close_items(WORKER, "NO_MATCH", study_uid=claim.study_uid, kind=ItemKind.REVIEW)
             return self.node.ledger.settle(claim, StudyState.NO_MATCH)
 
     def _to_review(self, claim: Claim, record: DecisionRecord, reason: str) -> StudyState:
         ledger = self.node.ledger
         with ledger.transaction():
-            ledger.close_items(WORKER, "SUPERSEDED", study_uid=claim.study_uid, kinds=(ItemKind.REVIEW,))
+            ledger.close_items(WORKER, "SUPERSEDED", study_uid=claim.study_uid, kind=ItemKind.REVIEW)
             ledger.open_item(ItemKind.REVIEW, reason, study_uid=claim.study_uid, decision_id=record.id)
             return ledger.settle(claim, StudyState.REVIEW, reason)
 
@@ -193,9 +195,7 @@ class Pipeline:
                 self._new_decision(claim, Outcome.NO_EVIDENCE, evidence={"orphan": _reason(subject)}),
                 status=DecisionStatus.ACTED,
             )
-            ledger.open_item(
-                ItemKind.NO_EVIDENCE, "NO_USABLE_IMAGE", study_uid=claim.study_uid, decision_id=record.id
-            )
+            ledger.open_item(ItemKind.NO_EVIDENCE, "NO_USABLE_IMAGE", study_uid=claim.study_uid, decision_id=record.id)
             self._audit(Action.DECISION, claim.study_uid, _summary(record))
             ledger.count("decision", outcome=record.outcome.value)
             return ledger.settle(claim, StudyState.NO_EVIDENCE, "NO_USABLE_IMAGE")
@@ -216,13 +216,12 @@ class Pipeline:
         assert record is not None and record.patient is not None
         if relink.state is RelinkState.INTENDED:
             return self._link(claim, record)
-        moved = self.node.relinker.sweep(relink)
+        self.node.relinker.sweep(relink, WORKER)
         encodings = self.encode(series)
         # Only links that a person confirmed may enrol: otherwise one wrong link would breed others.
         patient = record.patient if record.status is DecisionStatus.APPROVED else None
         with ledger.transaction():
             ledger.store_embeddings(claim.study_uid, encodings, patient)
-            self._audit(Action.LINK, claim.study_uid, {"decision": record.id, "moved": moved})
             return ledger.settle(claim, StudyState.LINKED)
 
     def _pending_link(self, claim: Claim) -> DecisionRecord | None:

@@ -31,7 +31,9 @@ def send_files(
 
     contexts = sorted({_context(path) for path in files})
     if len(contexts) > _MAX_CONTEXTS:
-        raise StorageError(f"{len(contexts)} kinds of objects do not fit into one association; send fewer files at once")
+        raise StorageError(
+            f"{len(contexts)} kinds of objects do not fit into one association; send fewer files at once"
+        )
     entity = AE(calling_ae)
     for sop_class, transfer_syntax in contexts:
         entity.add_requested_context(sop_class, transfer_syntax)

@@ -44,7 +44,7 @@ def work_once(node: Node, pipeline: Pipeline) -> bool:
         node.ledger.count("lease_lost")
     except MedReIDError as error:
         _retry(node, claim, error.reason, str(error))
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # Whatever a study provokes must not end the worker: it is retried, then quarantined under the error's name.
         _retry(node, claim, f"UNEXPECTED_{type(error).__name__}", "")
         log.exception("study.unexpected", study=node.token(claim.study_uid))

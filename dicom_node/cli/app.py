@@ -55,13 +55,17 @@ def options(
     context.obj = Context(config)
 
 
+def command_line() -> typer.Typer:
+    """The frame with all commands; they import what they need when they run, so that --help stays quick."""
+    from dicom_node.cli import checking, demo, phantoms, relinking, running, seeing  # noqa: F401
+
+    return app
+
+
 def main() -> None:
     """Entry point: runs a command; an error of ours is one line that says what to do, and its exit code."""
-    # Registers the commands; they import what they need when they run, so that --help stays quick.
-    from dicom_node.cli import checking, demo, relinking, running, seeing  # noqa: F401
-
     try:
-        app()
+        command_line()()
     except MedReIDError as error:
         from dicom_node.cli.output import errors, printable
 

@@ -73,7 +73,9 @@ def _walk(node: object) -> dict[str, int]:
 @app.command("check-config")
 def check_config(
     context: typer.Context,
-    folder: Annotated[Path | None, typer.Argument(help="Show what the routing rules do with the files below it.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Show what the routing rules do with the files below it.")
+    ] = None,
     rejections: Annotated[bool, typer.Option("--rejections", help="List every reason to refuse an image.")] = False,
     json: Json = False,
 ) -> None:
@@ -85,7 +87,7 @@ def check_config(
 
     settings = context.obj.settings
     node = Node(settings)
-    rules = node.rules.rules
+    rules = node.rules.current
     assert node.detector is not None
     bundles = {name: node.registry.bundle(name).manifest.version for name in node.registry.names()}
     missing = sorted(rules.encoders - set(bundles))
@@ -133,8 +135,8 @@ def calibrate(
     from config.errors import CalibrationError, CommandError
     from dicom_node.cli.output import console, print_json, table
     from dicom_node.node import Node
-    from inference.encoders.bundle import site_calibration
     from inference.calibration import write_calibration
+    from inference.encoders.bundle import site_calibration
     from training.calibrate import calibrate_from_embeddings
 
     settings = context.obj.settings
@@ -145,7 +147,13 @@ def calibrate(
             entries = (entry for page in node.ledger.embeddings_of(name, version) for entry in page)
             try:
                 with console.status(f"fitting {name}"):
-                    calibration, report = calibrate_from_embeddings(entries, encoder=name, version=version, scope="site", fitted_on="the enrolled studies of this site")
+                    calibration, report = calibrate_from_embeddings(
+                        entries,
+                        encoder=name,
+                        version=version,
+                        scope="site",
+                        fitted_on="the enrolled studies of this site",
+                    )
             except CalibrationError as error:
                 problems[name] = str(error)
                 continue

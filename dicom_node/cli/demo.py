@@ -29,15 +29,16 @@ def demo(
     _table(result)
     for name, number in sums.items():
         console.print(f"{name}: {number}", highlight=False)
-    lies = result.folder
-    console.print(
-        f"done in {result.seconds:.0f} s; audit chain {'whole' if result.audit_intact else 'BROKEN'}\n"
-        f"phantoms {lies / 'cohort'}\narchive  {lies / 'home' / 'archive'}\nledger   {lies / 'home' / 'ledger.sqlite3'}\n"
-        f"node log {lies / 'node.log'}\n"
-        f"look on: MEDREID_HOME={lies / 'home'} medreid --config {lies / 'site.toml'} worklist",
-        highlight=False,
-        soft_wrap=True,
-    )
+    home = result.folder / "home"
+    for what, where in (
+        ("phantoms", result.folder / "cohort"),
+        ("archive", home / "archive"),
+        ("ledger", home / "ledger.sqlite3"),
+        ("node log", result.folder / "node.log"),
+        ("look on", f"MEDREID_HOME={home} medreid --config {result.folder / 'site.toml'} worklist"),
+    ):
+        console.print(f"{what:<9}{where}", highlight=False, soft_wrap=True)
+    console.print(f"done in {result.seconds:.0f} s; audit chain {'whole' if result.audit_intact else 'BROKEN'}")
 
 
 def _table(result: object) -> None:
@@ -50,7 +51,9 @@ def _table(result: object) -> None:
         decision = row.decision
         evidence = ""
         if decision is not None and decision.log10_lr is not None:
-            evidence = f"log10 LR {decision.log10_lr:+.1f}, P {decision.posterior:.3f}, P(nobody) {decision.p_nobody:.3f}"
+            evidence = (
+                f"log10 LR {decision.log10_lr:+.1f}, P {decision.posterior:.3f}, P(nobody) {decision.p_nobody:.3f}"
+            )
         said = patient(decision.patient) if decision is not None and row.state.value in ("LINKED", "REVIEW") else ""
         truth = patient(row.study.truth) if row.study.truth else "not enrolled"
         rows.append((number, row.study.modality, row.study.kind, row.state.value, said, evidence, truth, row.verdict))

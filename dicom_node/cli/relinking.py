@@ -61,8 +61,8 @@ def undo(context: typer.Context, study: Reference, json: Json = False) -> None:
 @app.command()
 def retry(context: typer.Context, study: Reference) -> None:
     """Walks a settled or quarantined study once more."""
-    from dicom_node.cli.output import console
     from dicom_node.audit import person
+    from dicom_node.cli.output import console
     from dicom_node.desk import Desk
     from dicom_node.node import Node
 

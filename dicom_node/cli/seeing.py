@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dicom_node.cli.app import app
 from dicom_node.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from dicom_node.ledger import Ledger, NodeStatus
+
+# How long nothing may move before a status that waits believes it.
+_STILL_SECONDS = 5.0
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
 
@@ -20,6 +27,7 @@ def status(
     context: typer.Context,
     json: Json = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 6 when the listener does not answer.")] = False,
+    wait: Annotated[float, typer.Option(help="Wait up to so many seconds until no study moves any more.")] = 0.0,
 ) -> None:
     """Shows studies by state, the worklist, and every counted event and refusal."""
     from dicom_node.cli.output import console, print_json, table
@@ -29,13 +37,17 @@ def status(
     settings = context.obj.settings
     problem = listener_problem(settings)
     with Ledger.of(settings) as ledger:
-        found = ledger.status()
+        found = _when_still(ledger, wait)
     if json:
         print_json({"listener": problem or "ok", "status": found})
     else:
         listening = problem or f"{settings.dicom.ae_title} on {settings.dicom.host}:{settings.dicom.port}"
         sealed = "no key: embeddings are stored in clear" if not settings.node.embedding_key_file else "encrypted"
-        rows: list[tuple[str, object]] = [("listener", listening), ("home", settings.home), ("embeddings at rest", sealed)]
+        rows: list[tuple[str, object]] = [
+            ("listener", listening),
+            ("home", settings.home),
+            ("embeddings at rest", sealed),
+        ]
         rows += [(f"studies {state.value}", n) for state, n in sorted(found.studies.items())]
         rows += [(f"worklist {kind.value}", n) for kind, n in sorted(found.worklist.items())]
         rows += [("patients", found.patients), ("embeddings", found.embeddings), ("objects", found.objects)]
@@ -49,6 +61,19 @@ def status(
             console.print("set node.embedding_key_file to encrypt embeddings and templates", style="dim")
     if check and problem:
         raise typer.Exit(Exit.BROKEN)
+
+
+def _when_still(ledger: Ledger, seconds: float) -> NodeStatus:
+    """The status once there are studies and all of them have been settled for a while, or after ``seconds``."""
+    deadline, still_since = time.monotonic() + seconds, None
+    while True:
+        found = ledger.status()
+        moving = not found.studies or any(n for state, n in found.studies.items() if not state.settled)
+        now = time.monotonic()
+        still_since = None if moving else still_since or now
+        if now >= deadline or (still_since is not None and now - still_since >= _STILL_SECONDS):
+            return found
+        time.sleep(0.5)
 
 
 @app.command()
@@ -77,7 +102,16 @@ def worklist(
         posterior = "" if found is None or found.posterior is None else f"{found.posterior:.4f}"
         evidence = "" if found is None or found.log10_lr is None else f"{found.log10_lr:+.2f}"
         rows.append(
-            (item.id, item.kind.value, item.reason, item.study_uid, patient(best), posterior, evidence, moment(item.opened_at))
+            (
+                item.id,
+                item.kind.value,
+                item.reason,
+                item.study_uid,
+                patient(best),
+                posterior,
+                evidence,
+                moment(item.opened_at),
+            )
         )
     columns = ("item", "kind", "reason", "study", "best candidate", "posterior", "log10 LR", "since")
     table("worklist", columns, rows, empty="nothing waits")

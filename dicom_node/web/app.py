@@ -36,7 +36,9 @@ class LedgerCollector:
         yield GaugeMetricFamily("medreid_enrolled_patients", "Patients known to the node", value=status.patients)
         yield GaugeMetricFamily("medreid_embeddings", "Embeddings in the ledger", value=status.embeddings)
         yield GaugeMetricFamily(
-            "medreid_oldest_ready_seconds", "Age of the oldest study that waits for a worker", value=status.oldest_ready_age or 0
+            "medreid_oldest_ready_seconds",
+            "Age of the oldest study that waits for a worker",
+            value=status.oldest_ready_age or 0,
         )
         events = CounterMetricFamily("medreid_events", "Named events and refusals", labels=["name", "labels"])
         for counter in status.counters:
