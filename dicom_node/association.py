@@ -41,6 +41,7 @@ MAX_OTHER_MESSAGE_BYTES = 1024 * 1024
 _SERVED = (StorageServiceClass, VerificationServiceClass, ServiceClass)
 _REJECTIONS = {(0x01, 0x03): "CALLING_AE_REFUSED", (0x01, 0x07): "CALLED_AE_REFUSED"}
 _BUSY_POLL_MILLISECONDS = 20
+_DRAIN_READS, _DRAIN_BYTES = 16, 64 * 1024
 
 
 class ReceiverSocket(AssociationSocket):
@@ -84,6 +85,18 @@ class ReceiverSocket(AssociationSocket):
                 break
             data += part
         return data
+
+    def drain(self) -> None:
+        """Reads and forgets what has come; unread bytes would turn the close into a reset that destroys our answer."""
+        if self.socket is None:
+            return
+        try:
+            self.socket.setblocking(False)
+            for _ in range(_DRAIN_READS):
+                if not self.socket.recv(_DRAIN_BYTES):
+                    return
+        except OSError:
+            return  # nothing more has come, or the peer is gone
 
     def _shutdown_socket(self) -> None:
         if self.socket is not None:
@@ -135,6 +148,12 @@ class ReceiverDUL(DULServiceProvider):
 
     def _is_transport_event(self) -> bool:
         sock = cast(ReceiverSocket, self.socket)
+        if self.state_machine.current_state == "Sta13":
+            # Rejected, released or aborted: whatever a peer says after that must not hold the connection open.
+            sock.drain()
+            sock.close()
+            self._receiver.resume()
+            return True
         if self.state_machine.current_state == "Sta6" and not sock.holds_bytes:
             if self.assoc.dimse.message is None:
                 self._other_bytes = 0
@@ -159,12 +178,9 @@ class ReceiverDUL(DULServiceProvider):
                 sock.give_back(other.header)
                 self._read_pdu_data()
                 return True
-            except ConnectionLostError:
+            except ConnectionLostError as error:
                 self.lost = True
-                return self._break_off("CONNECTION_LOST", "Evt17")
-            except OSError:  # the answer could not be sent
-                self.lost = True
-                return self._break_off("CONNECTION_LOST", "Evt17")
+                return self._break_off(error.name, "Evt17")
             except ProtocolError as error:
                 return self._break_off(error.name, "Evt19")
             self._idle_timer.restart()

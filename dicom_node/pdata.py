@@ -41,7 +41,11 @@ class ProtocolError(Exception):
 
 
 class ConnectionLostError(Exception):
-    """The peer closed the connection, or was silent for too long, where bytes were due."""
+    """The peer closed the connection, or was silent for too long, where bytes were due. ``name`` is counted."""
+
+    def __init__(self, name: str = "CONNECTION_LOST") -> None:
+        super().__init__(name)
+        self.name = name
 
 
 class OtherPduError(Exception):
@@ -137,7 +141,9 @@ class PDataStream:
         while done < count:
             try:
                 got = self._receive(view[done:])
-            except OSError as error:  # a timeout of either kind, a reset, a TLS alert
+            except (BlockingIOError, TimeoutError) as error:
+                raise ConnectionLostError("STALLED") from error
+            except OSError as error:  # a reset, a TLS alert
                 raise ConnectionLostError from error
             if got == 0:
                 raise ConnectionLostError

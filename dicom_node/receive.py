@@ -25,6 +25,7 @@ from dicom_node.pdata import (
     MAX_COMMAND_BYTES,
     MESSAGE_ID,
     NO_DATA_SET,
+    ConnectionLostError,
     PDataStream,
     ProtocolError,
     decode_command,
@@ -106,7 +107,10 @@ class StoreService:
         crash_point("receive.command_read")
         status = self._store(context_id, command)
         response = encode_store_response(command, status)
-        self._sock.sendall(encode_command_pdus(context_id, response, self._peer_max_pdu_length))
+        try:
+            self._sock.sendall(encode_command_pdus(context_id, response, self._peer_max_pdu_length))
+        except OSError as error:
+            raise ConnectionLostError from error
         crash_point("receive.answered")
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,6 +16,15 @@ from config.settings import Settings, load_settings
 from dicom_node.journal import JournalReader, Position
 from dicom_node.listener import Listener
 from dicom_node.spool import Spool
+
+
+def wait_for(happened: Callable[[], object], seconds: float = 30.0) -> None:
+    """Waits until ``happened`` says so; fails when it does not."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
 
 ListenerFactory = Callable[..., AbstractContextManager[Listener]]
 

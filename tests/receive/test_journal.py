@@ -33,7 +33,8 @@ def write(folder: Path, numbers: range, segment_bytes: int = SMALL) -> None:
 
 
 def read_all(folder: Path, limit: int = 1000) -> list[int]:
-    reader, position, numbers = JournalReader(folder), Position(), []
+    reader, position = JournalReader(folder), Position()
+    numbers: list[int] = []
     while True:
         records, position = reader.read(position, limit)
         if not records:
@@ -57,7 +58,8 @@ def test_readers_get_what_was_published_in_order(batches: list[list[dict[str, An
         for batch in batches:
             journal.append(batch)
             journal.publish()
-        reader, position, seen = JournalReader(Path(folder)), Position(), []
+        reader, position = JournalReader(Path(folder)), Position()
+        seen: list[dict[str, Any]] = []
         while True:
             records, after = reader.read(position, limit)
             assert Position.parse(str(after)) == after >= position
@@ -191,7 +193,8 @@ def test_a_reader_beside_a_busy_writer_sees_every_record_once_and_none_torn(tmp_
 
     writer = threading.Thread(target=work)
     writer.start()
-    reader, position, seen = JournalReader(tmp_path), Position(), []
+    reader, position = JournalReader(tmp_path), Position()
+    seen: list[int] = []
     while len(seen) < 400:
         alive = writer.is_alive()
         records, position = reader.read(position, 7)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID
 
 from config.errors import HeaderError
 from dicom_node.part10 import MAX_META_BYTES, PREAMBLE, ObjectIdentity, canonical_header, split_header
@@ -45,10 +46,11 @@ def test_a_file_of_another_toolkit_splits_where_its_data_set_begins() -> None:
     image = Dataset()
     image.PatientName = "PHANTOM^0001"
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = IDENTITY.sop_class_uid, IDENTITY.sop_instance_uid
-    meta.TransferSyntaxUID = IDENTITY.transfer_syntax_uid
+    meta.MediaStorageSOPClassUID = UID(IDENTITY.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(IDENTITY.sop_instance_uid)
+    meta.TransferSyntaxUID = UID(IDENTITY.transfer_syntax_uid)
     meta.ImplementationVersionName, meta.SourceApplicationEntityTitle = "OTHER", "ELSEWHERE"
-    meta.PrivateInformationCreatorUID, meta.PrivateInformation = "1.2.3.4", b"private!" * 100
+    meta.PrivateInformationCreatorUID, meta.PrivateInformation = UID("1.2.3.4"), b"private!" * 100
     image.file_meta = meta
     stream = BytesIO()
     image.save_as(stream, enforce_file_format=True)
