@@ -96,6 +96,8 @@ class Core:
     @contextmanager
     def _begin(self, engine: Engine, *, writes: bool) -> Iterator[Transaction]:
         with named_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
+            # Begins now, not with the first statement: the time that a writer reads must not be older than its lock.
+            session.connection()
             opened = Transaction(session, writes)
             self._local.current = opened
             try:

@@ -53,8 +53,8 @@ class Association(Base):
 class Study(Base):
     """A study and its place in the queue.
 
-    A lease that ends later than ``lease_seconds`` from now, or a wait longer than ``retry_wait``, was written
-    by a clock that has since been set back: readers clamp both.
+    A lease that ends much later than ``lease_seconds`` from now, or a wait much longer than ``retry_wait``, was
+    written by a clock that has since been set back: it is not waited for.
     """
 
     __tablename__ = "studies"

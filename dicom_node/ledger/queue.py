@@ -14,6 +14,10 @@ from dicom_node.ledger.models import Association, Study, StudyAssociation
 from dicom_node.ledger.records import Claim, ItemKind, StudyState
 from dicom_node.ledger.worklist import Worklist
 
+# Clocks of hosts may differ by this many seconds, and a transaction may have waited since it read the time: only what
+# lies further in the future than it could have been put there was written by a clock that has since been set back.
+CLOCK_TOLERANCE = 60.0
+
 WORKER_DIED = "WORKER_DIED"
 QUARANTINED = "study_quarantined"
 RETRIED = "study_retried"
@@ -36,7 +40,7 @@ class Queue(Worklist):
         quiet = (Study.last_instance_at <= now - quiet_seconds) & ~still_open
         with self._write() as session:
             # A clock that was set back must not hold a study for the hours it lost.
-            future = update(Study).where(assembling, Study.last_instance_at > now)
+            future = update(Study).where(assembling, Study.last_instance_at > now + CLOCK_TOLERANCE)
             session.execute(future.values(last_instance_at=now))
             complete = select(Study.study_uid).where(
                 assembling, or_(quiet, Study.last_instance_at <= now - stale_seconds)
@@ -152,8 +156,12 @@ class Queue(Worklist):
 
     def _next_due(self, session: Session) -> Study | None:
         now = self.now()
-        due = or_(Study.due_at <= now, Study.due_at > now + Study.retry_wait)
-        free = or_(Study.lease_until.is_(None), Study.lease_until <= now, Study.lease_until > now + Study.lease_seconds)
+        due = or_(Study.due_at <= now, Study.due_at > now + Study.retry_wait + CLOCK_TOLERANCE)
+        free = or_(
+            Study.lease_until.is_(None),
+            Study.lease_until <= now,
+            Study.lease_until > now + Study.lease_seconds + CLOCK_TOLERANCE,
+        )
         statement = (
             select(Study).where(Study.state == StudyState.READY.value, due, free).order_by(Study.due_at).limit(1)
         )
@@ -188,7 +196,8 @@ def backoff(attempt: int, worker: WorkerSettings) -> float:
 
 
 def _leased(study: Study, now: float) -> bool:
-    return study.lease_until is not None and now < study.lease_until <= now + study.lease_seconds
+    longest = study.lease_seconds + CLOCK_TOLERANCE
+    return study.lease_until is not None and now < study.lease_until <= now + longest
 
 
 def _free(study: Study) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def test_a_decision_comes_back_as_it_was(ledger: Ledger, clock: Clock) -> None:
 
 def test_a_decision_without_evidence_holds_no_numbers(ledger: Ledger) -> None:
     make_ready(ledger, STUDY)
-    nothing = {"patient": None, "posterior": None, "p_nobody": None, "log10_lr": None, "margin": None}
+    nothing: dict[str, Any] = {"patient": None, "posterior": None, "p_nobody": None, "log10_lr": None, "margin": None}
     stored = ledger.record_decision(decision(outcome=Outcome.NO_EVIDENCE, candidates=(), **nothing))
     found = ledger.decision(stored.id)
     assert found is not None and found.patient is None and found.posterior is None

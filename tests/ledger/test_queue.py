@@ -185,6 +185,13 @@ def test_a_clock_set_back_holds_neither_lease_nor_wait(ledger: Ledger, clock: Cl
     assert {claimed(ledger, worker).study_uid for _ in range(2)} == {"1.1", "1.2"}
 
 
+def test_a_clock_that_lags_a_little_takes_no_lease_away(ledger: Ledger, clock: Clock, worker: WorkerSettings) -> None:
+    make_ready(ledger, STUDY)
+    claimed(ledger, worker)
+    clock.pass_(-1)
+    assert ledger.claim("other", worker) is None
+
+
 def test_status_counts_what_waits(ledger: Ledger, clock: Clock, worker: WorkerSettings) -> None:
     make_ready(ledger, "1.1", "1.2")
     claimed(ledger, worker)
