@@ -19,6 +19,7 @@ from training.cohort.visit import ChestFilmVisit, Visit
 
 _PLANE_STEP = 3.5
 _SOFT_PIXEL = 1.9
+_SOFT_PER_PIXEL = 1.6
 _FULL = 4095
 
 
@@ -75,17 +76,18 @@ def _beam(chest: Chest, film: ChestFilmVisit, view: str) -> Beam:
 
 def _soft(beam: Beam, chest: Chest) -> tuple[Field, Field]:
     """Line integrals of everything but bone, and millimetres of lung along each ray."""
-    scale = _SOFT_PIXEL / beam.pixel
+    coarse = max(_SOFT_PIXEL, _SOFT_PER_PIXEL * beam.pixel)
+    scale = coarse / beam.pixel
     rows, columns = int(np.ceil(beam.shape[0] / scale)) + 1, int(np.ceil(beam.shape[1] / scale)) + 1
     total, lung = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
     for y in np.arange(-abs(beam.detector) + 2.0, abs(beam.detector) - 2.0, _PLANE_STEP):
         m = float(beam.magnification(float(y)))
-        pixel = _SOFT_PIXEL / m
-        bottom = (beam.top - (rows - 0.5) * _SOFT_PIXEL) / m
+        pixel = coarse / m
+        bottom = (beam.top - (rows - 0.5) * coarse) / m
         grid = Grid(
             (rows, 1, columns),
             (pixel, _PLANE_STEP, pixel),
-            (bottom, float(y), (beam.left + 0.5 * _SOFT_PIXEL) / m),
+            (bottom, float(y), (beam.left + 0.5 * coarse) / m),
             beam.turn,
             beam.shift,
         )

@@ -7,6 +7,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,12 +114,19 @@ def make_studies(out: Path, plans: Iterable[StudyPlan], processes: int = 1) -> I
     DiskFullError, StorageError
         when a file cannot be written.
     """
-    try:
+    with writing():
         if processes <= 1:
             for one in plans:
                 yield make_study(out, one)
         else:
             yield from _in_parallel(out, plans, processes)
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Turns what the file system refuses into a DiskFullError or a StorageError."""
+    try:
+        yield
     except OSError as error:
         kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
         raise kind(f"the cohort's folder cannot be written ({error.strerror}); free space or choose another") from error
@@ -172,15 +180,16 @@ def make_cohort(
     target = out / FILE_NAME
     if target.exists():
         raise CommandError(f"{out} holds a cohort already; choose an empty folder")
-    out.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_suffix(".part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = ManifestWriter(file)
-        for done, row in enumerate(
-            make_studies(out, plan(patients, seed, visits, modalities, dials), processes), start=1
-        ):
-            writer.add(row)
-            if progress is not None:
-                progress(done, total, row.patient)
-    unfinished.replace(target)
+    with writing():
+        out.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_suffix(".part")
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            writer = ManifestWriter(file)
+            for done, row in enumerate(
+                make_studies(out, plan(patients, seed, visits, modalities, dials), processes), start=1
+            ):
+                writer.add(row)
+                if progress is not None:
+                    progress(done, total, row.patient)
+        unfinished.replace(target)
     return Manifest(target)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.errors import CommandError
 from inference.types import PatientKey
-from training.cohort.cohort import Progress, StudyPlan, make_studies
+from training.cohort.cohort import Progress, StudyPlan, make_studies, writing
 from training.cohort.manifest import FILE_NAME, ManifestWriter, Row
 from training.cohort.orphans import orphan_kinds
 from training.cohort.visit import Dials
@@ -61,37 +61,39 @@ def build_demo_cohort(
     progress: Progress | None = None,
     size: DemoSize | None = None,
     processes: int = 2,
+    dials: Dials | None = None,
 ) -> DemoCohort:
     """Makes ``out/enrolment`` and ``out/orphans``; ``progress`` is told (studies done, of how many, what).
 
     Enrolled patients have two chest radiographs and, every other one, two head CTs instead of one. Orphans are later
     visits. Raises what :func:`training.cohort.cohort.make_studies` raises.
     """
-    size = size or DemoSize()
-    enrolment, orphans = list(_enrolment(seed, size)), list(_orphans(seed, size))
+    size, dials = size or DemoSize(), dials or Dials()
+    enrolment, orphans = list(_enrolment(seed, size, dials)), list(_orphans(seed, size, dials))
     plans = enrolment + orphans
-    out.mkdir(parents=True, exist_ok=True)
     studies: list[DemoStudy] = []
     manifest = out / FILE_NAME
-    with manifest.open("w", newline="", encoding="utf-8") as file:
-        writer = ManifestWriter(file)
-        for plan, row in zip(plans, make_studies(out, plans, processes), strict=True):
-            writer.add(row)
-            studies.append(_study(out, plan, row, size.enrolled))
-            if progress is not None:
-                progress(len(studies), len(plans), "enrolment" if not plan.orphan else "orphans")
+    with writing():
+        out.mkdir(parents=True, exist_ok=True)
+        with manifest.open("w", newline="", encoding="utf-8") as file:
+            writer = ManifestWriter(file)
+            for plan, row in zip(plans, make_studies(out, plans, processes), strict=True):
+                writer.add(row)
+                studies.append(_study(out, plan, row, size.enrolled))
+                if progress is not None:
+                    progress(len(studies), len(plans), "enrolment" if not plan.orphan else "orphans")
     return DemoCohort(out, manifest, tuple(studies[: len(enrolment)]), tuple(studies[len(enrolment) :]))
 
 
-def _enrolment(seed: int, size: DemoSize) -> Iterator[StudyPlan]:
+def _enrolment(seed: int, size: DemoSize, dials: Dials) -> Iterator[StudyPlan]:
     for number in range(1, size.enrolled + 1):
         for modality, visits in (("CT", 1 + number % 2), ("DX", 2)):
             for visit in range(visits):
                 folder = f"enrolment/PH-{number:05d}-{visit}-{modality}"
-                yield StudyPlan(seed, number, visit, modality, Dials(), folder)
+                yield StudyPlan(seed, number, visit, modality, dials, folder)
 
 
-def _orphans(seed: int, size: DemoSize) -> Iterator[StudyPlan]:
+def _orphans(seed: int, size: DemoSize, dials: Dials) -> Iterator[StudyPlan]:
     enrolled = range(1, size.enrolled + 1)
     others = range(size.enrolled + 1, size.enrolled + size.strangers + 1)
     wanted = chain(
@@ -103,7 +105,7 @@ def _orphans(seed: int, size: DemoSize) -> Iterator[StudyPlan]:
     for place, ((number, modality, visit), kind) in enumerate(
         zip(wanted, cycle(orphan_kinds()), strict=False), start=1
     ):
-        yield StudyPlan(seed, number, visit, modality, Dials(), f"orphans/{place:02d}-{modality}", kind)
+        yield StudyPlan(seed, number, visit, modality, dials, f"orphans/{place:02d}-{modality}", kind)
 
 
 def _whose(modality: str, numbers: Sequence[int], count: int) -> Iterator[tuple[int, str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from copy import copy
+from copy import deepcopy
 
 from pydicom.dataset import Dataset
 
@@ -124,7 +124,7 @@ def make_orphan(ds: Dataset, kind: str) -> Dataset:
     """
     if kind not in _KINDS:
         raise CommandError(f"there is no orphan kind of that name; choose from {', '.join(_KINDS)}")
-    orphan = copy(ds)
+    orphan = deepcopy(ds)
     for keyword in _TRACES:
         if keyword in orphan:
             delattr(orphan, keyword)

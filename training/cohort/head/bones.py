@@ -34,11 +34,12 @@ def vault(slab: Slab, head: Head) -> Field:
 
 def skull_floor(p: Points) -> Field:
     """Height of the floor of the three cranial fossae, which step down from front to back."""
-    far = np.abs(p.x)
+    far: Field = np.abs(p.x)
     # The petrous ridges run outwards and back, the sphenoid wings outwards and forward.
-    petrous, wing = p.y - np.float32(0.32) * far, p.y + np.float32(0.42) * far
-    floor = np.float32(-34.0) + np.float32(30.0) * (np.float32(1.0) - step(petrous, -4.0, 16.0))
-    floor += np.float32(31.0) * (np.float32(1.0) - step(wing, -22.0, 12.0))
+    petrous = p.y - np.float32(0.32) * far
+    wing = p.y + np.float32(0.42) * far
+    floor = np.float32(-34.0) + np.float32(30.0) * (np.float32(1.0) - step(petrous.astype(np.float32), -4.0, 16.0))
+    floor += np.float32(31.0) * (np.float32(1.0) - step(wing.astype(np.float32), -22.0, 12.0))
     side = np.minimum(far * np.float32(1 / 45.0), np.float32(1.0))
     floor += np.float32(5.0) * side * side
     result: Field = floor

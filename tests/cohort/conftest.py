@@ -1,0 +1,64 @@
+"""Small pictures: the same anatomy and physics on fewer voxels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from training.cohort.visit import ChestFilmDials, Dials, HeadCtDials
+
+SMALL = Dials(
+    head_ct=HeadCtDials(matrix=(80,), spacing=(4.0, 4.5)),
+    chest_film=ChestFilmDials(matrix=(192, 224)),
+)
+# Every nuisance off: what is left is the person.
+STILL = Dials(
+    head_ct=replace(
+        SMALL.head_ct,
+        tilt_sd=0.0,
+        shift_sd=0.0,
+        weight_sd=0.0,
+        jaw_sd=0.0,
+        swelling=0.0,
+        field_of_view=(250.0, 250.0),
+        spacing=(4.0, 4.0),
+        noise=(2.0, 2.0),
+        sharp=0.0,
+        tube=0.0,
+        streaks=0.0,
+        short=0.0,
+    ),
+    chest_film=replace(
+        SMALL.chest_film,
+        yaw_sd=0.0,
+        pitch_sd=0.0,
+        roll_sd=0.0,
+        shift_sd=0.0,
+        breath=(0.9, 0.9),
+        distance=(1800.0, 1800.0),
+        view=(("PA", 1.0),),
+        collimation_sd=0.0,
+        matrix=(192, 192),
+        weight_sd=0.0,
+        scatter=(0.2, 0.2),
+        noise=(0.004, 0.004),
+        gamma=(1.0, 1.0),
+        detail=(0.3, 0.3),
+        marker=0.0,
+        tube=0.0,
+        effusion=0.0,
+        opacity=0.0,
+        gas=(0.5, 0.5),
+    ),
+)
+
+
+@pytest.fixture
+def small() -> Dials:
+    return SMALL
+
+
+@pytest.fixture
+def still() -> Dials:
+    return STILL
