@@ -7,7 +7,8 @@ of scope ``phantom``, from digital phantoms. A site's own comes from :func:`cali
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import argparse
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -204,3 +205,39 @@ def _log10_lrs(calibration: Calibration, scores: StudyScores) -> NDArray[np.floa
 def _agrees(values: NDArray[np.str_], own: str) -> NDArray[np.bool_]:
     """Equal, or unknown on either side."""
     return np.asarray((values == own) | (values == "") | (own == ""))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``python -m training.calibrate``: fits a bundle's calibration on phantoms and writes it into the bundle."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from inference.encoders.registry import Registry, package_bundles
+    from training.recipes.bundles import name_calibration, put_file
+    from training.recipes.phantoms import CALIBRATION_SEED, phantom_embeddings
+
+    parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=main.__doc__)
+    parser.add_argument("--encoder", required=True, help="name of a bundle of the package")
+    parser.add_argument("--modality", required=True, choices=("CT", "DX"), help="which phantom studies to fit on")
+    parser.add_argument("--seed", type=int, default=CALIBRATION_SEED, help="of the persons; no other use may share it")
+    parser.add_argument("--persons", type=int, default=200)
+    parser.add_argument("--visits", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=1)
+    chosen = parser.parse_args(arguments)
+    encoder = Registry(device="auto").get(chosen.encoder)
+    made = phantom_embeddings(encoder, chosen.modality, chosen.persons, chosen.seed, chosen.visits, chosen.processes)
+    calibration, report = calibrate_from_embeddings(
+        track(made, total=chosen.persons * chosen.visits, description=f"{chosen.modality} phantoms"),
+        encoder=encoder.name,
+        version=encoder.version,
+        scope="phantom",
+        fitted_on=f"{chosen.modality} of {chosen.persons} phantoms, {chosen.visits} visits each, seed {chosen.seed}",
+    )
+    folder = package_bundles() / encoder.name
+    put_file(folder, "calibration.json", calibration.to_json().encode())
+    name_calibration(folder, "calibration.json")
+    Console().print(report)
+
+
+if __name__ == "__main__":
+    main()

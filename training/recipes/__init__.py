@@ -1,0 +1,1 @@
+"""How bundled weights and calibrations were made. Every recipe is a command that can be run again."""

@@ -1,0 +1,69 @@
+"""Phantom studies as an encoder meets them: written as DICOM, read back by the loader, and gone from the disk again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+
+from config.errors import ImagingError
+from inference.encoders.protocol import Encoder
+from inference.gallery.protocol import GalleryEntry
+from inference.imaging.headers import read_header
+from inference.imaging.series import load_series
+from inference.types import Encoding, LoadedSeries, PatientKey, SeriesHeader
+from training.cohort.cohort import make_studies, plan
+from training.cohort.manifest import Row
+
+# Seeds of cohorts that must share no person; tests and the demo use others, below 7000.
+FACE_SEED, CALIBRATION_SEED = 7100, 7200
+
+
+def phantom_studies(
+    modality: str, persons: int, seed: int, visits: int = 2, processes: int = 1
+) -> Iterator[tuple[Row, Sequence[LoadedSeries]]]:
+    """Studies of ``persons`` phantoms, person by person, each with the truth about it and its loaded images."""
+    with tempfile.TemporaryDirectory(prefix="medreid-phantoms-") as name:
+        folder = Path(name)
+        for row in make_studies(folder, plan(persons, seed, visits, (modality,)), processes):
+            path = folder / row.path
+            files = sorted(path.iterdir()) if path.is_dir() else [path]
+            yield row, load_files(files)
+            shutil.rmtree(path if path.is_dir() else path.parent)
+
+
+def load_files(files: Sequence[Path]) -> Sequence[LoadedSeries]:
+    """The usable images of one series in files."""
+    headers = tuple(read_header(path) for path in files)
+    return load_series(SeriesHeader(headers[0].study_uid, headers[0].series_uid, headers)).images
+
+
+def phantom_embeddings(
+    encoder: Encoder, modality: str, persons: int, seed: int, visits: int = 2, processes: int = 1
+) -> Iterator[GalleryEntry]:
+    """Embeddings of phantom studies under their true patients; images that the encoder refuses are left out."""
+    numbers = count(1)
+    for row, images in phantom_studies(modality, persons, seed, visits, processes):
+        for encoding in encode_usable(encoder, images):
+            yield GalleryEntry(
+                next(numbers),
+                PatientKey(row.issuer, row.patient),
+                row.study,
+                encoding.vector,
+                modality=encoding.modality,
+                view=encoding.view,
+                laterality=encoding.laterality,
+            )
+
+
+def encode_usable(encoder: Encoder, images: Sequence[LoadedSeries]) -> list[Encoding]:
+    """Embeddings of those images that the encoder takes."""
+    found: list[Encoding | None] = []
+    for image in images:
+        try:
+            found += encoder.encode([image])
+        except ImagingError:
+            continue  # a phantom without a face in view is left out, as a study without one would be
+    return [encoding for encoding in found if encoding is not None]
