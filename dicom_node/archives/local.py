@@ -111,7 +111,9 @@ class LocalArchive:
             manifest = self._shelf.load(receipt.study_uid)
             if manifest is None:
                 raise ArchiveConflictError("the archive does not hold the study", reason="UNKNOWN_STUDY")
-            if not manifest.relink:  # interrupted before anything was changed
+            if not manifest.relink:
+                # Only the intent had been made; the state keeps a straggler from acting on it after all.
+                self._replace(manifest, {}, self._shelf.read, "", receipt, UNDONE)
                 return
             stored = RelinkReceipt.from_json(manifest.relink)
             if stored.decision_id != receipt.decision_id:

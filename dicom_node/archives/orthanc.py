@@ -118,7 +118,7 @@ class OrthancArchive:
         at = datetime.fromisoformat(source.mark.at) if resumed and source.mark else self._now()
         private = {"source": source.id, "former_patient_id": source.patient_id}
         draft = Draft(self.name, study_uid, to, provenance, at, private)
-        edited = self._edit_all(draft, source.instances)
+        edited, digests = self._edit_all(draft, source.instances)
         receipt = draft.receipt()
         intent(receipt)
         crash_point("relink.intended")
@@ -128,7 +128,7 @@ class OrthancArchive:
         if same_for_all is not None:
             bulk_modify(self._rest, source.id, same_for_all)
             crash_point("relink.bulk_modified")
-        target = self._copy(draft, source, receipt, ours=True)
+        target = self._copy(draft, source, receipt, digests, ours=True)
         return self._finish(target, [source, target], verified=True)
 
     def sweep(self, receipt: RelinkReceipt, intent: IntentSink) -> int:
@@ -144,12 +144,12 @@ class OrthancArchive:
         movable = self._movable(draft, late, target)
         if movable.instances:
             fresh = {uid: one for uid, one in movable.instances.items() if uid not in stored.instances}
-            self._edit_all(draft, fresh)
+            _, digests = self._edit_all(draft, fresh)
             extended = draft.receipt()
             intent(extended)
             put_mark(self._rest, late.id, Mark(receipt.decision_id, PENDING, draft.at.isoformat()))
             crash_point("sweep.marked")
-            target = self._copy(draft, movable, extended, ours=False)
+            target = self._copy(draft, movable, extended, digests, ours=False)
             self._finish(target, [movable, target], verified=True)
         if len(movable.instances) < len(late.instances):
             raise ArchiveConflictError(
@@ -193,21 +193,24 @@ class OrthancArchive:
                 self._rest.bulk_delete([one for uid, one in linked.instances.items() if uid in made])
             put_mark(self._rest, former.id, _undone(receipt, former.instances))
             return
-        if former is not None and former.mark is None and linked is None:  # nothing but the intent had been made
+        if former is not None and former.mark is None and linked is None:
+            # Only the intent had been made; the mark keeps a straggler from acting on it after all.
+            put_mark(self._rest, former.id, _undone(receipt, former.instances))
             return
         raise ArchiveConflictError(
             "the study is not as the re-link left it; correct it by hand in the archive", reason="CHANGED_SINCE"
         )
 
-    def _edit_all(self, draft: Draft, instances: Mapping[str, str]) -> Edited | None:
-        """Reads instances into the draft; returns the last edit."""
-        edited = None
+    def _edit_all(self, draft: Draft, instances: Mapping[str, str]) -> tuple[Edited | None, dict[str, str]]:
+        """Reads instances into the draft; returns the last edit, and what the content of each has to become."""
+        edited, digests = None, {}
         for uid, instance in instances.items():
             try:
                 edited = draft.add(uid, readable(self._rest.file(instance)))
             except HeaderError as error:
                 raise unreadable(error) from None
-        return edited
+            digests[uid] = dataset_sha256(parse(edited.data))
+        return edited, digests
 
     def _movable(self, draft: Draft, late: Copy, target: Copy) -> Copy:
         """``late`` without instances that the target has with other content."""
@@ -227,7 +230,9 @@ class OrthancArchive:
     def _digest(self, instance: str) -> str:
         return dataset_sha256(readable(self._rest.file(instance)))
 
-    def _copy(self, draft: Draft, source: Copy, receipt: RelinkReceipt, *, ours: bool) -> Copy:
+    def _copy(
+        self, draft: Draft, source: Copy, receipt: RelinkReceipt, digests: Mapping[str, str], *, ours: bool
+    ) -> Copy:
         """Every instance of ``source`` under the target, verified, with what hung on it, the receipt and the mark."""
         found = copies(self._rest, draft.study_uid)
         target = _with_patient(found, draft.target.key.id)
@@ -237,7 +242,7 @@ class OrthancArchive:
 
         present = target.instances if target else {}
         try:
-            made = fill(self._rest, Filling(source.instances, produce, present, ours))
+            made = fill(self._rest, Filling(source.instances, produce, present, digests, ours))
         except ArchiveConflictError:
             self._rest.delete_metadata(source.path, MARK)
             raise
@@ -248,7 +253,7 @@ class OrthancArchive:
         mark = Mark(draft.provenance.decision_id, COPIED, draft.at.isoformat(), digest_of(receipt.instances))
         put_mark(self._rest, target.id, mark)
         crash_point("relink.marked_copied")
-        return target
+        return replace(target, mark=mark)
 
     def _finish(self, target: Copy, found: Iterable[Copy], *, verified: bool = False) -> RelinkReceipt:
         """Deletes the originals of a complete copy, and marks it as done."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -40,12 +40,14 @@ _JOB_SECONDS = 900.0
 class Filling:
     """What to make: originals by SOP Instance UID, how to make the new bytes, what Orthanc has of them already.
 
+    ``digests``: what the new content has to be, where that is known already (it spares reading the original again).
     ``ours``: all that Orthanc has of them was made by this re-link, and goes again if the re-link cannot be made.
     """
 
     originals: Mapping[str, str]
     produce: Callable[[str, bytes], bytes]
     present: Mapping[str, str]
+    digests: Mapping[str, str] = field(default_factory=dict)
     ours: bool = False
 
 
@@ -74,9 +76,11 @@ def fill(rest: OrthancRest, filling: Filling) -> dict[str, str]:
 
 
 def _one(rest: OrthancRest, filling: Filling, uid: str, original: str) -> str:
+    present = filling.present.get(uid)
+    if present is not None and uid in filling.digests and _digest(rest, present) == filling.digests[uid]:
+        return present
     data = filling.produce(uid, rest.file(original))
     digest = dataset_sha256(parse(data))
-    present = filling.present.get(uid)
     if present is not None:
         if _digest(rest, present) == digest:
             return present

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
@@ -148,12 +149,13 @@ class OrthancRest:
         address = f"{path}/attachments/{quote(name, safe='')}"
         self._client.put(address, data=data, headers=self._revision(address + "/data"))
 
+    @cached_property
+    def has_labels(self) -> bool:
+        """Whether this Orthanc knows labels (1.12.0+); ``capabilities.has_label_support`` fails where it does not."""
+        return bool(self.system().get("HasLabels"))
+
     def labels(self, path: str) -> Sequence[str]:
-        """Empty where this Orthanc knows no labels (before 1.12.0 it answers 404)."""
-        try:
-            return cast("Sequence[str]", self._client.get_json(f"{path}/labels"))
-        except MissingError:
-            return ()
+        return cast("Sequence[str]", self._client.get_json(f"{path}/labels")) if self.has_labels else ()
 
     def put_label(self, path: str, label: str) -> None:
         self._client.put(f"{path}/labels/{quote(label, safe='')}", data=b"")

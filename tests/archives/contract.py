@@ -1,4 +1,4 @@
-"""What every archive has to do: one suite, run against each twin. Subclasses say how to get an archive and how to fill it."""
+"""What every archive has to do: one suite, run against each twin. A subclass says how to get one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from config.errors import ArchiveConflictError, ArchiveError, RelinkRefusedError
-from dicom_node.archives.elements import parse, pixel_sha256
+from dicom_node.archives.elements import encode, parse, pixel_sha256, splice
 from dicom_node.archives.identity_edit import identity_of
 from dicom_node.archives.protocol import PASSED, Archive, RelinkReceipt
 from inference.types import PatientIdentity, PatientKey
@@ -249,11 +249,9 @@ class ArchiveContract:
 
     def test_hostile_uids_stay_data(self, archive: Archive, tmp_path: Path) -> None:
         hostile = "../../../../tmp/evil"
-
-        def evil(ds: Dataset) -> None:
-            ds.add_new(0x0020000D, "UI", hostile)
-
-        assert self.put(archive, tmp_path, hostile, [instance("1.2.3", 1, edit=evil)]) == 1
+        source = parse(instance(uid("hostile"), 1))
+        evil = splice(source, {0x0020000D: encode(0x0020000D, "UI", hostile.encode(), source.syntax)})
+        assert self.put(archive, tmp_path, hostile, [evil]) == 1
         assert len(archive.sop_instance_uids(hostile)) == 1
         archive.relink(hostile, TARGET, provenance(), Intents())
         assert archive.identity(hostile) == TARGET

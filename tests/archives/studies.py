@@ -1,4 +1,4 @@
-"""Small DICOM studies for the archive tests: phantom names, 64x64 pixels, every encoding that breaks careless editors."""
+"""Small DICOM studies for the archive tests: phantom names, 64x64 pixels, encodings that break careless editors."""
 
 from __future__ import annotations
 
