@@ -15,7 +15,7 @@ from inference.types import FloatArray, LoadedSeries
 SKIN_HU = -350.0
 AIR_HU = -1024.0
 COARSE_MM = 3.0
-REGROWTH = 7
+REGROWTH = 11
 # A body has at least this volume, in millilitres: a small child's face and little more.
 MIN_BODY_ML = 150.0
 
@@ -24,7 +24,7 @@ MIN_BODY_ML = 150.0
 NOSE_HALF_WIDTH, NOSE_ABOVE, NOSE_BELOW = 18.0, 33.0, 25.0
 MIN_SIDE, MIN_SIDES_MEAN, MIN_VERTICAL = 3.0, 6.0, 3.0
 # Whatever is narrower than this is a tube, not a nose.
-NOSE_WIDTH = 15.0
+NOSE_WIDTH = 8.0
 # A head is no wider and no deeper than this at the height of its nose.
 MAX_HEAD = 270.0
 MAX_CANDIDATES = 8
