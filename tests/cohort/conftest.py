@@ -20,6 +20,7 @@ STILL = Dials(
         shift_sd=0.0,
         weight_sd=0.0,
         jaw_sd=0.0,
+        smile_sd=0.0,
         swelling=0.0,
         field_of_view=(250.0, 250.0),
         spacing=(4.0, 4.0),

@@ -28,7 +28,7 @@ def head_ct(who: Person, when: Visit) -> tuple[NDArray[np.int16], NDArray[np.flo
         (4, 4) float64 from voxel index (slice, row, column, 1) to patient LPS millimetres.
     """
     scan = when.head_ct
-    head = Head(who.head, scan.weight, scan.jaw, scan.swelling)
+    head = Head(who.head, scan.weight, scan.jaw, scan.smile, scan.swelling)
     grid = _grid(head, scan)
     edge = (0.7 if scan.sharp else 1.0) * (grid.spacing[1] + 0.25 * grid.spacing[0])
     volume = head_units(grid, head, edge, lambda slab, image: _lay_around(slab, image, head, scan))

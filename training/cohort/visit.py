@@ -19,9 +19,10 @@ class HeadCtDials:
 
     tilt_sd: float = 4.5  # degrees, each of pitch, roll and yaw; clipped at 11
     shift_sd: float = 9.0  # mm off the centre of the field of view, each of x and y; clipped at 20
-    weight_sd: float = 1.1  # mm of fat under the skin of the lower face
-    jaw_sd: float = 1.6  # degrees of opening (half normal)
-    swelling: float = 0.06  # share of visits with a swollen cheek
+    weight_sd: float = 1.9  # mm of fat under the skin of the lower face
+    jaw_sd: float = 2.4  # degrees of opening (half normal)
+    smile_sd: float = 2.0  # mm that the corners of the mouth are drawn up (or down)
+    swelling: float = 0.10  # share of visits with a swollen cheek
     matrix: tuple[int, ...] = (160, 176, 192)
     field_of_view: tuple[float, float] = (232.0, 270.0)  # mm
     spacing: tuple[float, float] = (1.9, 2.5)  # mm between slices
@@ -76,6 +77,7 @@ class HeadCtVisit:
     shift: tuple[float, float, float]
     weight: float
     jaw: float
+    smile: float
     swelling: tuple[float, float]
     matrix: int
     field_of_view: float
@@ -162,6 +164,7 @@ def _head_ct(rng: np.random.Generator, d: HeadCtDials) -> HeadCtVisit:
         shift=(_normal(rng, d.shift_sd, 2.2), _normal(rng, d.shift_sd, 2.2), float(rng.uniform(-400, 400))),
         weight=_normal(rng, d.weight_sd),
         jaw=abs(_normal(rng, d.jaw_sd)),
+        smile=_normal(rng, d.smile_sd),
         swelling=(swollen if left else 0.0, 0.0 if left else swollen),
         matrix=int(rng.choice(d.matrix)),
         field_of_view=round(float(rng.uniform(*d.field_of_view)), 1),

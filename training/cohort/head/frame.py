@@ -15,12 +15,14 @@ class Head:
     """A person's head as it is on one day: the bone of ``shape``, with this day's fat and opening of the jaw.
 
     ``weight`` is millimetres of fat gained (or lost) under the skin; ``jaw`` degrees of opening;
-    ``swelling`` per side millimetres under the cheeks (left, right).
+    ``smile`` millimetres that the corners of the mouth are drawn up; ``swelling`` millimetres under the left and right
+    cheek.
     """
 
     shape: HeadShape
     weight: float = 0.0
     jaw: float = 0.0
+    smile: float = 0.0
     swelling: tuple[float, float] = (0.0, 0.0)
 
     @property

@@ -85,7 +85,7 @@ def _add_fat(slab: Slab, head: Head, d: Field) -> None:
     d -= np.float32(head.fat) * share
     f = head.front
     for side, swelling in ((1.0, head.swelling[0]), (-1.0, head.swelling[1])):
-        full = s.cheek_fullness + 0.5 * head.weight + swelling
+        full = s.cheek_fullness + 0.5 * head.weight + 0.4 * head.smile + swelling
         cheek = Ellipsoid((side * 36, f + 34, -32), (18 + full, 20 + 1.3 * full, 22 + full))
         slab.unite(d, cheek, blend=12.0)
 
@@ -135,37 +135,24 @@ def _add_nose(slab: Slab, head: Head, d: Field) -> None:
 
 
 def _add_mouth(slab: Slab, head: Head, d: Field) -> None:
-    s, w = head.shape, head.shape.mouth_width / 2
+    s, up = head.shape, head.smile
+    w = s.mouth_width / 2 + 0.5 * up
     y, z = head.incisor - 8.0 - 0.7 * head.fat - s.lip_forward, head.bite + 1.0
     closed = head.hinge()
-    upper = [
-        (-w, y + 12, z),
-        (-w * 0.5, y + 4, z + 2.5),
-        (0, y + 2.0, z + 3),
-        (w * 0.5, y + 4, z + 2.5),
-        (w, y + 12, z),
-    ]
-    lower = [
-        (-w * 0.92, y + 12.5, z - 1),
-        (-w * 0.5, y + 4.5, z - 5),
-        (0, y + 2.6, z - 6),
-        (w * 0.5, y + 4.5, z - 5),
-        (w * 0.92, y + 12.5, z - 1),
-    ]
+
+    def line(wide: float, corner: float, middle: float, ahead: float) -> list[tuple[float, float, float]]:
+        """From right to left along a lip: ``corner`` and ``middle`` are heights, ``ahead`` is y in the middle."""
+        side = (0.5 * w, ahead + 2.0, 0.75 * middle + 0.25 * corner)
+        half = [(wide * w, ahead + 10.0, corner), side]
+        return [(-a, b, c) for a, b, c in half] + [(0.0, ahead, middle)] + half[::-1]
+
     u, v = s.upper_lip, s.lower_lip
-    slab.unite(d, Chain(upper, [1.5, u * 0.85, u, u * 0.85, 1.5]), blend=5.0)
-    slab.unite(d, Chain(lower, [1.5, v * 0.9, v, v * 0.9, 1.5]), blend=5.0, through=closed)
-    slit = [
-        (-w * 0.96, y + 8, z - 0.8),
-        (-w * 0.5, y - 1.5, z - 1.2),
-        (0, y - 3.5, z - 1.5),
-        (w * 0.5, y - 1.5, z - 1.2),
-        (w * 0.96, y + 8, z - 0.8),
-    ]
-    slab.carve(d, Chain(slit, 0.9 + 0.22 * head.jaw), blend=2.0)
-    slab.carve(
-        d, Chain([(-14, y + 6, z - 17), (0, y + 3, z - 17), (14, y + 6, z - 17)], 3.0), blend=8.0, through=closed
-    )
+    slab.unite(d, Chain(line(1.0, z + up, z + 3, y + 2), [1.5, u * 0.85, u, u * 0.85, 1.5]), blend=5.0)
+    lower = Chain(line(0.92, z - 1 + up, z - 6, y + 2.6), [1.5, v * 0.9, v, v * 0.9, 1.5])
+    slab.unite(d, lower, blend=5.0, through=closed)
+    slab.carve(d, Chain(line(0.96, z - 0.8 + up, z - 1.5, y - 3.5), 0.9 + 0.22 * head.jaw), blend=2.0)
+    dent = Chain([(-14, y + 6, z - 17), (0, y + 3, z - 17), (14, y + 6, z - 17)], 3.0)
+    slab.carve(d, dent, blend=8.0, through=closed)
 
 
 def _add_ears(slab: Slab, head: Head, d: Field) -> None:
