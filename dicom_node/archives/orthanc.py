@@ -7,12 +7,13 @@ and later; what those versions do when they are asked plainly stands in ``tests/
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from config.errors import ArchiveConflictError, HeaderError, RelinkRefusedError
+from config.errors import ArchiveConflictError, ArchiveUnavailableError, HeaderError, RelinkRefusedError
 from config.settings import ArchiveSettings
 from dicom_node.archives.canonical import dataset_sha256
 from dicom_node.archives.elements import parse
@@ -105,6 +106,18 @@ class OrthancArchive:
         return identity_of(readable(self._rest.file(next(iter(found[0].instances.values())))))
 
     def relink(self, study_uid: str, to: PatientIdentity, provenance: Provenance, intent: IntentSink) -> RelinkReceipt:
+        with _changing():
+            return self._relink(study_uid, to, provenance, intent)
+
+    def sweep(self, receipt: RelinkReceipt, intent: IntentSink) -> int:
+        with _changing():
+            return self._sweep(receipt, intent)
+
+    def undo(self, receipt: RelinkReceipt) -> None:
+        with _changing():
+            self._undo(receipt)
+
+    def _relink(self, study_uid: str, to: PatientIdentity, provenance: Provenance, intent: IntentSink) -> RelinkReceipt:
         check_target(to)
         found = copies(self._rest, study_uid)
         target = _with_patient(found, to.key.id)
@@ -131,7 +144,7 @@ class OrthancArchive:
         target = self._copy(draft, source, receipt, digests, ours=True)
         return self._finish(target, [source, target], verified=True)
 
-    def sweep(self, receipt: RelinkReceipt, intent: IntentSink) -> int:
+    def _sweep(self, receipt: RelinkReceipt, intent: IntentSink) -> int:
         found = copies(self._rest, receipt.study_uid)
         target = _with_patient(found, receipt.target.key.id)
         if target is None or not _is(target, receipt.decision_id, COPIED, DONE):
@@ -158,7 +171,7 @@ class OrthancArchive:
             )
         return len(movable.instances)
 
-    def undo(self, receipt: RelinkReceipt) -> None:
+    def _undo(self, receipt: RelinkReceipt) -> None:
         found = copies(self._rest, receipt.study_uid)
         private = receipt.inverse["private"]
         former = next((copy for copy in found if copy.id == private["source"]), None)
@@ -289,6 +302,15 @@ class OrthancArchive:
 
     def _receipt(self, copy: Copy) -> RelinkReceipt:
         return RelinkReceipt.from_json(self._rest.attachment(copy.path, RECEIPT).decode("utf-8", "replace"))
+
+
+@contextlib.contextmanager
+def _changing() -> Iterator[None]:
+    """What is deleted by somebody else between two of our calls is looked at again, from the beginning."""
+    try:
+        yield
+    except MissingError:
+        raise ArchiveUnavailableError("the study changed while it was being moved", reason="STUDY_CHANGED") from None
 
 
 def _with_patient(found: Iterable[Copy], patient_id: str) -> Copy | None:

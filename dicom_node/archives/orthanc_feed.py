@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from config.errors import ArchiveError
+from config.errors import ArchiveConflictError, ArchiveError
 from dicom_node.archives.orthanc_http import MissingError, OrthancRest
 from dicom_node.archives.orthanc_study import PENDING, UNDOING, copies, digest_of, read_copy
 from dicom_node.archives.protocol import PASSED, StudyEvent
@@ -75,7 +75,12 @@ def _study(rest: OrthancRest, change: dict[str, Any], parents: dict[str, str]) -
 
 
 def _own(rest: OrthancRest, study: str, study_uid: str) -> bool:
-    copy = read_copy(rest, study, study_uid)
+    try:
+        copy = read_copy(rest, study, study_uid)
+    except MissingError:
+        raise
+    except ArchiveConflictError:  # a study that we would never have moved
+        return False
     if copy is None:
         return False
     if copy.mark is not None and copy.mark.instances:

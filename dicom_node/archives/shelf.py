@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from config.errors import ArchiveError, StorageError
+from config.errors import ArchiveError, ArchiveUnavailableError
 from dicom_node.archives.protocol import StudyEvent
 from dicom_node.crashpoints import crash_point
 from dicom_node.journal import sync_folder
@@ -61,7 +61,7 @@ class Shelf:
                 (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
             (folder / "events.log").touch(mode=0o600)
         except OSError as error:
-            raise StorageError(f"archive folder {folder}: {error.strerror}") from error
+            raise ArchiveUnavailableError(f"archive folder {folder}: {error.strerror}; check the volume") from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -193,7 +193,9 @@ def write_durably(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StorageError(f"the archive cannot write: {error.strerror}; free space or check the volume") from error
+        raise ArchiveUnavailableError(
+            f"the archive cannot write: {error.strerror}; free space or check the volume", reason="ARCHIVE_STORAGE"
+        ) from error
 
 
 def _make_folder(folder: Path) -> None:
