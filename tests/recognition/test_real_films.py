@@ -17,7 +17,7 @@ from tests.recognition.real_films import Film, Tally, Trial, encode_films, entri
 from training.calibrate import calibrate_from_embeddings
 
 PLANS = {
-    "paediatric_cxr": {"mated": 120, "distractors": 120, "strangers": 60, "calibration": 150},
+    "paediatric_cxr": {"mated": 100, "distractors": 100, "strangers": 50, "calibration": 130},
     "adult_cxr_64px": {"mated": 50, "distractors": 40, "strangers": 40, "calibration": 80},
 }
 Case = tuple[str, Trial, dict[Film, Encoding], Encoder, Calibration | None, Calibration]
