@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.errors import ArchiveError, RelinkRefusedError
+from config.errors import ArchiveConflictError, ArchiveError, RelinkRefusedError
 from config.settings import Settings
 from dicom_node.archives.protocol import Archive, Provenance, RelinkReceipt
 from dicom_node.audit import Action, AuditTrail
@@ -109,9 +109,15 @@ class Relinker:
         self._ledger.intend_relink(decision.id, decision.study_uid, receipt.to_json())
 
     def _note_failure(self, decision: DecisionRecord, error: ArchiveError) -> None:
-        """Only what the archive refused is over; what it could not finish stays intended and is taken up again."""
+        """What the archive refused, or found contradicted, is over: it has changed nothing, or taken it back.
+
+        What it could not finish stays intended and is taken up again.
+        """
         self._ledger.count("relink_failed", reason=error.reason)
-        if isinstance(error, RelinkRefusedError) and self._ledger.relink(decision.id) is not None:
+        if (
+            isinstance(error, RelinkRefusedError | ArchiveConflictError)
+            and self._ledger.relink(decision.id) is not None
+        ):
             self._ledger.finish_relink(decision.id, RelinkState.FAILED, failure=error.reason)
 
     def _note(self, actor: str, action: Action, study_uid: str, receipt: RelinkReceipt) -> None:

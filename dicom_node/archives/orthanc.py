@@ -298,7 +298,7 @@ class OrthancArchive:
         for copy in copies(self._rest, study_uid):
             if one in copy.instances.values():
                 return copy
-        raise ArchiveConflictError("a corrected copy is gone from the archive; nothing was deleted", reason="COPY_GONE")
+        raise ArchiveUnavailableError("a corrected copy is gone from the archive again", reason="STUDY_CHANGED")
 
     def _receipt(self, copy: Copy) -> RelinkReceipt:
         return RelinkReceipt.from_json(self._rest.attachment(copy.path, RECEIPT).decode("utf-8", "replace"))
