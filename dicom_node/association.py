@@ -40,7 +40,7 @@ log = structlog.get_logger()
 MAX_OTHER_MESSAGE_BYTES = 1024 * 1024
 _SERVED = (StorageServiceClass, VerificationServiceClass, ServiceClass)
 _REJECTIONS = {(0x01, 0x03): "CALLING_AE_REFUSED", (0x01, 0x07): "CALLED_AE_REFUSED"}
-_BUSY_POLL_MILLISECONDS = 20
+_BUSY_POLL_MILLISECONDS = 1
 _DRAIN_READS, _DRAIN_BYTES = 16, 64 * 1024
 
 
@@ -144,6 +144,8 @@ class ReceiverDUL(DULServiceProvider):
             with self._wake_lock:
                 os.close(self._wake)
                 self._wake = -1
+            # Ends the association's wait for a request that will not come any more.
+            self.to_user_queue.put(cast(Any, None))
             self._receiver.resume()
 
     def _is_transport_event(self) -> bool:
@@ -170,9 +172,11 @@ class ReceiverDUL(DULServiceProvider):
         if self._service is None:
             self._service = self._receiver.make_service(connection)
         came = False
-        while self._wait(connection):
-            came = True
+        while True:
             try:
+                if not self._wait(connection):
+                    return came
+                came = True
                 handover = self._service.serve()
             except OtherPduError as other:
                 sock.give_back(other.header)
@@ -188,29 +192,35 @@ class ReceiverDUL(DULServiceProvider):
                 sock.give_back(handover.pdus)
                 self._read_pdu_data()
                 return True
-        return came
 
     def _wait(self, connection: socket.socket) -> bool:
-        """Sleeps until the peer sends (True), or the local user does or silence has lasted too long (False)."""
+        """Sleeps until the peer sends (True) or the local user does (False); too long a silence is a ProtocolError."""
         assert self._service is not None
+        if not self.to_provider_queue.empty():
+            return False
+        idle = self.to_user_queue.empty() and self.assoc.dimse.msg_queue.empty()
+        if not (idle and self._receiver.pause()):
+            # pynetdicom has something to do or to answer, and answers keep the order of the requests.
+            if not idle:
+                self._receiver.resume()
+            self._sleep([self._wake], _BUSY_POLL_MILLISECONDS)
+            return False
         if self._service.inside_pdu or (isinstance(connection, ssl.SSLSocket) and connection.pending()):
             return True
-        idle = self.to_user_queue.empty() and self.assoc.dimse.msg_queue.empty() and not self._idle_timer.expired
-        if idle:
-            self._receiver.pause()
-        else:
-            self._receiver.resume()
+        ready = self._sleep([self._wake, connection.fileno()], max(0.0, self._idle_timer.remaining) * 1000 + 1)
+        if not ready and self._idle_timer.expired:
+            raise ProtocolError("SILENT_ASSOCIATION")
+        return bool(ready) and self._wake not in ready
+
+    def _sleep(self, descriptors: list[int], milliseconds: float) -> set[int]:
+        """Waits until one of ``descriptors`` can be read, and takes note of a :meth:`wake`."""
         poll = select.poll()
-        poll.register(connection, select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
-        patience = max(0.0, self._idle_timer.remaining) * 1000 + 1 if idle else _BUSY_POLL_MILLISECONDS
-        ready = {descriptor for descriptor, _ in poll.poll(patience)}
+        for descriptor in descriptors:
+            poll.register(descriptor, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(milliseconds)}
         if self._wake in ready:
             os.eventfd_read(self._wake)
-            return False
-        if not ready and self._idle_timer.expired:
-            self._receiver.counts.add("SILENT_ASSOCIATION")
-        return bool(ready)
+        return ready
 
     def _break_off(self, name: str, event: str) -> bool:
         self._receiver.counts.add(name)
@@ -264,9 +274,13 @@ class ReceiverAssociation(Association):
         limit = max(self.max_pdu_length + 64, len(request))
         self.set_socket(ReceiverSocket(self, connection, request, limit))
 
-    def pause(self) -> None:
-        """Lets pynetdicom's reactor, which polls a thousand times a second, sleep while it has nothing to do."""
+    def pause(self) -> bool:
+        """Lets pynetdicom's reactor, which polls a thousand times a second, sleep while it has nothing to do.
+
+        Returns whether it sleeps by now; it may be in the middle of an answer.
+        """
         self._reactor_checkpoint.clear()
+        return bool(self._is_paused)
 
     def resume(self) -> None:
         self._reactor_checkpoint.set()

@@ -148,10 +148,12 @@ class RawPeer:
     def associate(
         self,
         contexts: Sequence[tuple[int, str, Sequence[str]]] = ((1, CT, [EXPLICIT_LE]), (3, VERIFICATION, [IMPLICIT_LE])),
-        **names: str | int,
+        called: str = "MEDREID",
+        calling: str = "RAW",
+        max_pdu: int = 0,
     ) -> int:
         """Asks for an association; returns the answer's PDU type (2 accepted, 3 rejected)."""
-        self.send(associate_rq(contexts, **names))  # type: ignore[arg-type]
+        self.send(associate_rq(contexts, called, calling, max_pdu))
         answer = self.read_pdu()
         assert answer is not None, "no answer to the association request"
         self.answer = answer[1]
