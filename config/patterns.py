@@ -16,7 +16,7 @@ from typing import Any
 from config.errors import ConfigError
 
 MAX_PATTERN = 512
-MAX_SUBJECT = 256
+MAX_SUBJECT = 128
 MAX_OPEN_REPEATS = 3
 # A bounded repetition up to this length behaves like a few literals; a longer one like an open-ended one.
 SHORT_REPEAT = 16

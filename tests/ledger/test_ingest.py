@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from config.errors import LedgerError
@@ -25,25 +23,10 @@ from dicom_node.part10 import ObjectIdentity, canonical_header
 from dicom_node.spool import Source, Spool
 from inference.types import PatientKey
 from tests.ledger.builders import CT, STUDY
+from tests.ledger.files import part10
 
 IDENTITY = IdentitySettings(default_issuer="")
 SOURCE = Source("MODALITY", "MEDREID", "127.0.0.1", "a1")
-
-
-def part10(number: int, study: str = STUDY, **attributes: Any) -> bytes:
-    dataset = Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = CT, f"{study}.9.{number}"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, f"{study}.1"
-    dataset.Modality, dataset.PatientID, dataset.PatientName = "CT", "P1", "PHANTOM^0001"
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = CT
-    dataset.file_meta.MediaStorageSOPInstanceUID = f"{study}.9.{number}"
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 class Receiver:
@@ -57,7 +40,9 @@ class Receiver:
         self.note(*(self.spool.put_bytes(file, source).record() for file in files))
 
     def note(self, *records: Any) -> None:
-        self.journal.append(records)
+        for record in records:
+            # A group of its own each: readers take groups whole.
+            self.journal.append([record])
         self.journal.publish()
 
     def end(self, association: str = "a1") -> None:
