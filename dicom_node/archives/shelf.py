@@ -70,8 +70,11 @@ class Shelf:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._cut_torn_event()
-            for note in sorted((self.folder / "pending").glob("*.json")):
-                self._settle(note)
+            for left in sorted((self.folder / "pending").iterdir()):
+                if left.suffix == ".json":
+                    self._settle(left)
+                else:  # a draft whose writer died
+                    left.unlink()
             yield
         finally:
             os.close(descriptor)
@@ -103,21 +106,21 @@ class Shelf:
         except FileExistsError:
             return
         except OSError:  # another file system, or one without links
-            write_durably(target, path.read_bytes())
+            self._write(target, path.read_bytes())
         sync_folder(target.parent)
 
     def write(self, data: bytes) -> str:
         sha256 = hashlib.sha256(data).hexdigest()
         path = self._object_path(sha256)
         _make_folder(path.parent)
-        write_durably(path, data)
+        self._write(path, data)
         return sha256
 
     def begin(self, study_uid: str, kind: str, objects: Iterable[str]) -> Path:
         """Notes a change before its first step; ``kind`` is empty for changes that are no news."""
         note = self.folder / "pending" / f"{_name(study_uid)}.json"
         values = {"study_uid": study_uid, "kind": kind, "objects": sorted(objects)}
-        write_durably(note, json.dumps(values).encode("utf-8"))
+        self._write(note, json.dumps(values).encode("utf-8"))
         crash_point("archive.noted")
         return note
 
@@ -126,7 +129,7 @@ class Shelf:
         path = self._manifest_path(manifest.study_uid)
         _make_folder(path.parent)
         crash_point("archive.objects_written")
-        write_durably(path, json.dumps(asdict(manifest), ensure_ascii=False).encode("utf-8"))
+        self._write(path, json.dumps(asdict(manifest), ensure_ascii=False).encode("utf-8"))
         crash_point("archive.committed")
         self._settle(note)
 
@@ -172,30 +175,29 @@ class Shelf:
             if tail and not tail.endswith(b"\n"):
                 log.truncate(start + tail.rfind(b"\n") + 1)
 
+    def _write(self, path: Path, data: bytes) -> None:
+        """Writes a file that is either not there or whole, and on disk when this returns."""
+        draft = self.folder / "pending" / f".{secrets.token_hex(8)}"
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise ArchiveUnavailableError(
+                f"the archive cannot write: {error.strerror}; free space or check the volume", reason="ARCHIVE_STORAGE"
+            ) from error
+
     def _object_path(self, sha256: str) -> Path:
         return self.folder / "objects" / sha256[:2] / f"{sha256}.dcm"
 
     def _manifest_path(self, study_uid: str) -> Path:
         name = _name(study_uid)
         return self.folder / "studies" / name[:2] / f"{name}.json"
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Writes a file that is either not there or whole, and on disk when this returns."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ArchiveUnavailableError(
-            f"the archive cannot write: {error.strerror}; free space or check the volume", reason="ARCHIVE_STORAGE"
-        ) from error
 
 
 def _make_folder(folder: Path) -> None:
