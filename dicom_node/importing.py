@@ -10,11 +10,13 @@ from pathlib import Path
 
 from config.errors import CommandError, HeaderError
 from dicom_node.ingest import Ingester
+from dicom_node.ledger import StudyState
 from dicom_node.node import Node
 from dicom_node.routing import files_below
 from dicom_node.spool import Source, StoredObject
 
 _BATCH = 200
+_ALL = 1_000_000
 
 
 @dataclass
@@ -68,6 +70,23 @@ def import_files(node: Node, files: Sequence[Path], progress: Callable[[int], No
         progress(len(batch))
     node.ledger.end_association(association)
     return report
+
+
+def walk_all(node: Node, progress: Callable[[int, int], None] = lambda done, total: None) -> dict[StudyState, int]:
+    """Walks every study that waits, in this process; returns how many of them settled in which state.
+
+    ``progress`` is told how many were just done, and of how many.
+    """
+    from dicom_node.pipeline import Pipeline
+    from dicom_node.worker import work_once
+
+    node.ledger.promote_complete(0.0, node.settings.assembly.stale_seconds)
+    waiting = [record.study_uid for record in node.ledger.studies(StudyState.READY, limit=_ALL)]
+    pipeline = Pipeline(node)
+    while work_once(node, pipeline):
+        progress(1, len(waiting))
+    records = (node.ledger.study(uid) for uid in waiting)
+    return dict(Counter(record.state for record in records if record is not None))
 
 
 def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:

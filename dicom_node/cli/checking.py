@@ -22,7 +22,7 @@ def enrol(
     """Takes studies from folders: those with an identity are enrolled, the others identified, as if received."""
     from dicom_node.cli.output import console, print_json
     from dicom_node.cli.progress import bar
-    from dicom_node.importing import files_of, import_files
+    from dicom_node.importing import files_of, import_files, walk_all
     from dicom_node.log import configure_logging
     from dicom_node.node import Node
     from dicom_node.roles import make_home
@@ -34,7 +34,10 @@ def enrol(
     with Node(settings) as node:
         with bar("reading", len(files)) as advance:
             report = import_files(node, files, advance)
-        states = _walk(node) if walk else {}
+        states = {}
+        if walk:
+            with bar("studies", None) as advance:
+                states = walk_all(node, advance)
     if json:
         print_json({"import": report, "studies": states})
         return
@@ -45,29 +48,9 @@ def enrol(
         highlight=False,
     )
     for state, number in sorted(states.items()):
-        console.print(f"studies {state}: {number}", highlight=False)
+        console.print(f"studies {state.value}: {number}", highlight=False)
     if not walk:
         console.print("the running node takes the studies from here; without one: medreid enrol --walk", style="dim")
-
-
-def _walk(node: object) -> dict[str, int]:
-    from collections import Counter
-
-    from dicom_node.cli.progress import bar
-    from dicom_node.ledger import StudyState
-    from dicom_node.node import Node
-    from dicom_node.pipeline import Pipeline
-    from dicom_node.worker import work_once
-
-    assert isinstance(node, Node)
-    node.ledger.promote_complete(0.0, node.settings.assembly.stale_seconds)
-    waiting = [record.study_uid for record in node.ledger.studies(StudyState.READY, limit=1_000_000)]
-    with bar("studies", len(waiting)) as advance:
-        pipeline = Pipeline(node)
-        while work_once(node, pipeline):
-            advance(1)
-    states = (node.ledger.study(uid) for uid in waiting)
-    return dict(Counter(record.state.value for record in states if record is not None))
 
 
 @app.command("check-config")

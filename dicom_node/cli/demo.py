@@ -42,20 +42,21 @@ def demo(
 
 
 def _table(result: object) -> None:
-    from dicom_node.cli.output import patient, table
+    from dicom_node.cli.output import table
     from dicom_node.demo import DemoResult
 
     assert isinstance(result, DemoResult)
     rows = []
     for number, row in enumerate(result.rows, 1):
-        decision = row.decision
-        evidence = ""
-        if decision is not None and decision.log10_lr is not None:
-            evidence = (
-                f"log10 LR {decision.log10_lr:+.1f}, P {decision.posterior:.3f}, P(nobody) {decision.p_nobody:.3f}"
-            )
-        said = patient(decision.patient) if decision is not None and row.state.value in ("LINKED", "REVIEW") else ""
-        truth = patient(row.study.truth) if row.study.truth else "not enrolled"
-        rows.append((number, row.study.modality, row.study.kind, row.state.value, said, evidence, truth, row.verdict))
-    columns = ("#", "modality", "missing identity", "decision", "candidate", "evidence", "truth", "verdict")
+        found = row.decision
+        shown = found is not None and found.patient is not None and row.state.value in ("LINKED", "REVIEW")
+        numbers = ("", "", "")
+        if found is not None and found.log10_lr is not None:
+            numbers = (f"{found.log10_lr:+.2f}", f"{found.posterior:.4f}", f"{found.p_nobody:.4f}")
+        candidate = found.patient.id if shown and found is not None and found.patient is not None else ""
+        truth = row.study.truth.id if row.study.truth else "not enrolled"
+        rows.append((number, row.study.modality, row.study.kind, row.state.value, candidate, *numbers, truth, row.verdict))
+    columns = (
+        "#", "modality", "missing identity", "decision", "candidate", "log10 LR", "P", "P(nobody)", "truth", "verdict"
+    )  # fmt: skip
     table("orphans", columns, rows)

@@ -1,0 +1,19 @@
+"""``make bench``: every benchmark, peers in the same run; figures go to reports/bench.json as well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.bench import cstore, decision
+
+
+def main() -> None:
+    figures = {"cstore": cstore.main(["--many", "10000"]), "decision": decision.main()}
+    path = Path("reports") / "bench.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(figures, indent=1, default=str) + "\n")
+
+
+if __name__ == "__main__":
+    main()
