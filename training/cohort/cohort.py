@@ -24,8 +24,8 @@ from training.cohort.visit import Dials, Visit, visit
 
 MODALITIES = ("CT", "DX")
 Progress = Callable[[int, int, str], None]
-_Writer = Callable[[Path, Person, Visit, Change | None], list[Path]]
-_WRITERS: dict[str, _Writer] = {"CT": write_head_ct, "DX": write_chest_radiograph}
+Writer = Callable[[Path, Person, Visit, Change | None], list[Path]]
+_WRITERS: dict[str, Writer] = {"CT": write_head_ct, "DX": write_chest_radiograph}
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,11 @@ class Dials:
 
 @dataclass(frozen=True, slots=True)
 class HeadCtVisit:
-    """One head CT. Angles in degrees, lengths in millimetres, ``seed_path`` feeds noise and streaks."""
+    """One head CT: angles in degrees, lengths in millimetres, noise in HU.
+
+    ``missing_below`` is where the scan begins above (or, if negative, below) the chin; ``feet_first_order`` numbers the
+    instances from the feet.
+    """
 
     tilt: tuple[float, float, float]
     shift: tuple[float, float, float]
