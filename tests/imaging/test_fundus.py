@@ -1,0 +1,117 @@
+"""Fundus photographs: RGB, whatever colour space and syntax they came in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
+
+from inference.types import LoadedSeries
+from tests.imaging.objects import OP, SC, dataset, load, reasons, save, with_pixels
+
+
+def photograph() -> NDArray[np.uint8]:
+    """A red disc with a yellow spot on black."""
+    y, x = np.mgrid[:32, :32] - 15.5
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[np.hypot(y, x) < 14] = (200, 60, 20)
+    image[np.hypot(y, x - 6) < 4] = (240, 220, 120)
+    return image
+
+
+def ybr(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """PS3.3 C.7.6.3.1.2, YBR_FULL."""
+    r, g, b = np.moveaxis(rgb.astype(float), 2, 0)
+    y = 0.299 * r + 0.587 * g + 0.114 * b
+    return np.clip(np.rint(np.stack([y, 128 + (b - y) * 0.5643, 128 + (r - y) * 0.7133], axis=2)), 0, 255).astype(
+        np.uint8
+    )
+
+
+def only(path: Path) -> LoadedSeries:
+    result = load(path)
+    assert reasons(result) == {}
+    (image,) = result.images
+    assert (image.kind, image.pixels.dtype, image.pixels.shape) == ("fundus", np.uint8, (32, 32, 3))
+    return image
+
+
+def op(pixels: Any, photometric: str = "RGB", **attributes: Any) -> Dataset:
+    return with_pixels(dataset(OP, Modality="OP", **attributes), pixels, photometric)
+
+
+def test_rgb(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(only(save(op(photograph()), tmp_path / "a.dcm")).pixels, photograph())
+
+
+def test_ybr_full(tmp_path: Path) -> None:
+    image = only(save(op(ybr(photograph()), "YBR_FULL"), tmp_path / "a.dcm"))
+    assert np.abs(image.pixels.astype(int) - photograph()).max() <= 3
+
+
+def test_colour_by_plane(tmp_path: Path) -> None:
+    ds = op(photograph())
+    ds.PlanarConfiguration = 1
+    ds.PixelData = np.moveaxis(photograph(), 2, 0).tobytes()
+    np.testing.assert_array_equal(only(save(ds, tmp_path / "a.dcm")).pixels, photograph())
+
+
+@pytest.mark.parametrize(
+    ("syntax", "photometric"), [(RLELossless, "RGB"), (JPEG2000Lossless, "YBR_RCT"), (JPEG2000, "YBR_ICT")]
+)
+def test_compressed(tmp_path: Path, syntax: str, photometric: str) -> None:
+    ds = op(photograph())
+    save(ds, tmp_path / "a.dcm")
+    options: dict[str, Any] = {"j2k_psnr": [60]} if syntax == JPEG2000 else {}
+    if syntax == RLELossless:
+        ds.compress(syntax, generate_instance_uid=False)
+    else:
+        ds.PhotometricInterpretation = photometric
+        ds.compress(syntax, generate_instance_uid=False, encoding_plugin="pylibjpeg", **options)
+    ds.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    difference = np.abs(only(tmp_path / "a.dcm").pixels.astype(int) - photograph())
+    assert difference.max() <= (8 if syntax == JPEG2000 else 0)
+
+
+def test_palette_colour(tmp_path: Path) -> None:
+    colours, index = np.unique(photograph().reshape(-1, 3), axis=0, return_inverse=True)
+    ds = op(index.reshape(32, 32).astype(np.uint8), "PALETTE COLOR")
+    for channel, name in enumerate(("Red", "Green", "Blue")):
+        setattr(ds, f"{name}PaletteColorLookupTableDescriptor", [len(colours), 0, 16])
+        ds[f"{name}PaletteColorLookupTableDescriptor"].VR = "US"
+        setattr(ds, f"{name}PaletteColorLookupTableData", (colours[:, channel].astype("<u2") * 257).tobytes())
+    np.testing.assert_array_equal(only(save(ds, tmp_path / "a.dcm")).pixels, photograph())
+
+
+def test_a_damaged_palette_is_named(tmp_path: Path) -> None:
+    ds = op(photograph()[..., 0], "PALETTE COLOR")
+    assert reasons(load(save(ds, tmp_path / "a.dcm"))) == {"UNDECODABLE_PIXELS": 1}
+
+
+def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
+    wide = photograph().astype(np.uint16) << 4
+    ds = op(photograph())
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+    ds.PixelData = wide.tobytes()
+    ds["PixelData"].VR = "OW"
+    np.testing.assert_array_equal(only(save(ds, tmp_path / "a.dcm")).pixels, photograph())
+
+
+@pytest.mark.parametrize("modality", ["OP", "XC", "OT", "SC", ""])
+def test_a_secondary_capture_in_colour_is_a_photograph(tmp_path: Path, modality: str) -> None:
+    ds = with_pixels(dataset(SC, Modality=modality), photograph(), "RGB")
+    np.testing.assert_array_equal(only(save(ds, tmp_path / "a.dcm")).pixels, photograph())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "side"),
+    [({"ImageLaterality": "R"}, "R"), ({"Laterality": "L"}, "L"), ({"SeriesDescription": "Fundus OD 45"}, "R"),
+     ({"ProtocolName": "os macula"}, "L"), ({"SeriesDescription": "GOD"}, "")],
+)  # fmt: skip
+def test_which_eye(tmp_path: Path, attributes: dict[str, Any], side: str) -> None:
+    assert only(save(op(photograph(), **attributes), tmp_path / "a.dcm")).laterality == side
