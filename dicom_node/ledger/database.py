@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from config.errors import LedgerError
-from dicom_node.ledger.models import Base
+from dicom_node.ledger.models import Base, Revision
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -123,6 +123,15 @@ def add_to(session: Session, model: type[Base], row: dict[str, Any], key: Sequen
     statement = _insert(session, model).values(**row)
     total = model.__table__.c[column] + statement.excluded[column]
     session.execute(statement.on_conflict_do_update(index_elements=list(key), set_={column: total}))
+
+
+def take_turn(session: Session, name: str) -> None:
+    """Waits until every other transaction that took its turn under this name has ended.
+
+    On SQLite there is only one writer anyway; PostgreSQL locks the row.
+    """
+    insert_new(session, Revision, [{"name": name, "value": 0}])
+    session.execute(select(Revision.value).where(Revision.name == name).with_for_update())
 
 
 def _insert(session: Session, model: type[Base]) -> Any:

@@ -63,12 +63,6 @@ class Embeddings(Core):
         with self._read() as session:
             return tuple(self._encoding(row) for row in session.scalars(statement))
 
-    def template(self, embedding_id: int) -> bytes:
-        """The verifier's material of one embedding; empty when there is none."""
-        with self._read() as session:
-            row = session.get(Embedding, embedding_id)
-            return b"" if row is None else self._seal.open(row.template, _bound(row, b"template"), row.key_id)
-
     def embeddings_of(self, encoder: str, version: str, batch: int = PAGE) -> Iterator[tuple[GalleryEntry, ...]]:
         """All enrolled embeddings of an encoder version, ``batch`` at a time in the order of their ids."""
         after = 0

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from dicom_node.ledger.database import insert_new
+from dicom_node.ledger.database import insert_new, take_turn
 from dicom_node.ledger.models import (
     Association,
     Conflict,
@@ -72,6 +72,8 @@ class Intake(Worklist):
         that was settled or is being worked on.
         """
         with self._write() as session:
+            # What one batch finds unknown must not be inserted by another meanwhile.
+            take_turn(session, "intake")
             if cursor is not None:
                 self.move_cursor(cursor)
             batch = _begin(session, items)
@@ -95,13 +97,6 @@ class Intake(Worklist):
     def end_association(self, association: str, how: str = "DONE") -> None:
         """Says that nothing more comes from a sender that has no association of its own (a folder, a fetch)."""
         self.ingest([AssociationEnded(association, how, self.now())])
-
-    def end_open_associations(self, how: str) -> int:
-        """Ends every association that a receiver left open when it died; returns how many."""
-        with self._write() as session:
-            statement = update(Association).where(Association.ended_at.is_(None))
-            statement = statement.values(ended_at=self.now(), how=how).returning(Association.id)
-            return len(session.scalars(statement).all())
 
     def _store(self, session: Session, batch: _Batch) -> tuple[str, ...]:
         now = self.now()

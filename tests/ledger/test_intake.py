@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -169,11 +171,24 @@ def test_persons_of_an_identifier_are_counted_once_each(ledger: Ledger) -> None:
     assert ledger.persons(ALICE) == 3
 
 
-def test_open_associations_end_with_the_receiver(ledger: Ledger) -> None:
-    ledger.ingest([received(1, association="a"), received(2, association="b"), ended("b")])
-    assert ledger.status().open_associations == 1
-    assert ledger.end_open_associations("RECEIVER_RESTARTED") == 1
-    assert ledger.status().open_associations == 0
+def test_two_sources_of_the_same_study_do_not_get_in_each_others_way(ledger: Ledger) -> None:
+    """An archive may send a study and have it fetched at the same time."""
+    objects = [received(n) for n in range(60)] + [received(n, content="other") for n in range(5)]
+    together = threading.Barrier(2)
+
+    def ingest(items: list[ReceivedObject]) -> None:
+        for start in range(0, len(items), 13):
+            together.wait(60)
+            ledger.ingest(items[start : start + 13])
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(ingest, objects), pool.submit(ingest, objects[::-1])]:
+            done.result()
+    assert counted(ledger, "ingest_added") == 60
+    assert counted(ledger, "ingest_duplicate") == 65
+    assert counted(ledger, "ingest_conflict") == 5
+    assert len(ledger.conflicts()) == 5
+    assert ledger.object_count() == 65
 
 
 def test_bytes_are_releasable_only_some_time_after_the_study_settled(

@@ -69,10 +69,10 @@ def test_a_newer_ledger_is_refused(empty_url: str) -> None:
 
 def test_processes_that_open_a_new_ledger_together_all_succeed(empty_url: str) -> None:
     code = "import sys; from dicom_node.ledger import Ledger; Ledger.open(sys.argv[1]).count('opened')"
-    children = [subprocess.Popen([sys.executable, "-c", code, empty_url]) for _ in range(4)]
-    assert [child.wait(60) for child in children] == [0] * 4
+    children = [subprocess.Popen([sys.executable, "-c", code, empty_url]) for _ in range(3)]
+    assert [child.wait(60) for child in children] == [0] * 3
     with Ledger.open(empty_url) as ledger:
-        assert ledger.counters()[0].value == 4
+        assert ledger.counters()[0].value == 3
 
 
 def test_the_sqlite_file_is_private_and_durable(tmp_path: Path) -> None:
@@ -99,6 +99,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError, match="check the path"):
         Ledger.open(f"sqlite:///{tmp_path / 'file' / 'ledger.sqlite3'}")
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite3").write_bytes(b"certainly no database" * 100)
+    with pytest.raises(LedgerError) as raised:
+        Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    assert raised.value.reason == "LEDGER_FAILED"
 
 
 def test_a_database_that_is_away_is_named_without_its_address() -> None:
