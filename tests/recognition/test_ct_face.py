@@ -155,7 +155,7 @@ def test_the_difference_ignores_what_is_unseen_and_how_far_the_nose_stands_out()
 def made_up_views(rng: np.random.Generator, persons: int = 40, size: int = 24) -> Views:
     """Smooth faces with a person's own bumps, and less of a day's."""
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
-    shapes = np.stack([np.cos(a * x) * np.cos(b * y) for a in range(1, 5) for b in range(1, 5)])
+    shapes = np.stack([np.cos(2 * a * x) * np.cos(2 * b * y) for a in range(1, 5) for b in range(1, 5)])
     own, days = rng.normal(0, 2, (persons, 1, 16)), rng.normal(0, 0.5, (persons, 2, 16))
     depths = 20 * (x**2 + y**2) + np.tensordot(own + days, shapes, axes=1)
     return Views(depths.reshape(-1, size, size).astype(np.float32), np.repeat(np.arange(persons), 2).astype(str))
