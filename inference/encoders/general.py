@@ -2,6 +2,9 @@
 
 It was never shown a patient. It ranks a worklist and serves as the floor that better encoders have to beat.
 
+The features, which are never negative, are compared as square roots of shares (Hellinger's distance), so that a few
+strong ones do not decide alone; what all radiographs share is taken out as the mean of digital phantoms.
+
 Network: M. Tan, Q. V. Le, "EfficientNet" (ICML 2019), in its Lite0 form (no squeeze-and-excitation, ReLU6);
 input (pixel - 127) / 128, 224 x 224; 1280 features, averaged over space.
 """
@@ -10,7 +13,8 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +29,8 @@ from inference.types import Encoding, FloatArray, LoadedSeries, SeriesHeader
 if TYPE_CHECKING:
     import torch
 
+CENTRES_FILE = "centres.npz"
+
 
 def load(bundle: Bundle, device: str, batch_size: int) -> GeneralEncoder:
     """Builds the encoder from its bundle; EncoderError when the weights do not fit the network."""
@@ -36,14 +42,29 @@ def load(bundle: Bundle, device: str, batch_size: int) -> GeneralEncoder:
         state = torch.load(io.BytesIO(bundle.package_bytes()), weights_only=True, map_location="cpu")
         network.load_state_dict(state, strict=True)
         settings = GeneralInput(**bundle.manifest.input)
-    except (RuntimeError, TypeError) as error:
+        centres = _centres(bundle)
+    except (RuntimeError, TypeError, ValueError) as error:
         raise EncoderError(f"bundle {bundle.manifest.name!r}: {error}", reason="BUNDLE_DAMAGED") from None
-    return GeneralEncoder(bundle, network.eval(), choose_device(device), batch_size, settings)
+    return GeneralEncoder(bundle, network.eval(), choose_device(device), batch_size, settings, centres)
 
 
+def _centres(bundle: Bundle) -> dict[str, FloatArray]:
+    """Per modality family the mean embedding, float32 (dimension,); a bundle may have none."""
+    if CENTRES_FILE not in bundle.manifest.files:
+        return {}
+    with np.load(io.BytesIO(bundle.bytes_of(CENTRES_FILE)), allow_pickle=False) as found:
+        centres = {name: found[name].astype(np.float32) for name in found.files}
+    if any(c.shape != (bundle.manifest.dimension,) or not np.isfinite(c).all() for c in centres.values()):
+        raise ValueError(f"{CENTRES_FILE} does not fit the dimension")
+    return centres
+
+
+@dataclass(frozen=True, slots=True)
 class GeneralInput:
     """How images become network input; the numbers stand in the bundle because a change makes a new version.
 
+    size
+        edge of the network's input in pixels.
     crop
         share of each side that is cut off a radiograph: markers, collimator edges and the format of the film are
         properties of the machine, not of the patient.
@@ -51,22 +72,37 @@ class GeneralInput:
         how many slices of a volume are encoded, spread evenly over this central share of it.
     """
 
-    def __init__(self, size: int, crop: float, slices: int, span: float) -> None:
-        if not (32 <= size <= 1024 and 0 <= crop < 0.4 and 1 <= slices <= 64 and 0 < span <= 1):
-            raise TypeError("input numbers are out of range")
-        self.size, self.crop, self.slices, self.span = size, crop, slices, span
+    size: int
+    crop: float
+    slices: int
+    span: float
+
+    def __post_init__(self) -> None:
+        if not (32 <= self.size <= 1024 and 0 <= self.crop < 0.4 and 1 <= self.slices <= 64 and 0 < self.span <= 1):
+            raise ValueError("the numbers of [input] are out of range")
 
 
 class GeneralEncoder:
     """An :class:`~inference.encoders.protocol.Encoder`."""
 
     def __init__(
-        self, bundle: Bundle, network: Any, device: torch.device, batch_size: int, settings: GeneralInput
+        self,
+        bundle: Bundle,
+        network: Any,
+        device: torch.device,
+        batch_size: int,
+        settings: GeneralInput,
+        centres: Mapping[str, FloatArray],
     ) -> None:
         self.name, self.version = bundle.manifest.name, bundle.manifest.version
         self.dimension = bundle.manifest.dimension
         self._network, self._device, self._batch_size, self._input = network.to(device), device, batch_size, settings
+        self._bundle, self._centres = bundle, centres
         self._lock = threading.Lock()
+
+    def without_centres(self) -> GeneralEncoder:
+        """The same encoder before any mean is taken out: what the means are learned from."""
+        return GeneralEncoder(self._bundle, self._network, self._device, self._batch_size, self._input, {})
 
     def accepts(self, series: SeriesHeader) -> bool:
         from inference.imaging.series import kind_of
@@ -88,8 +124,11 @@ class GeneralEncoder:
         return encodings
 
     def _encoding(self, image: LoadedSeries, features: FloatArray) -> Encoding:
-        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-        mean = unit.mean(axis=0)
+        modality = canonical_modality(image.modality, image.kind)
+        roots = np.sqrt(features / np.maximum(features.sum(axis=1, keepdims=True), 1e-6))
+        mean = roots.mean(axis=0)
+        if modality in self._centres:
+            mean = mean - self._centres[modality]
         return Encoding(
             encoder=self.name,
             version=self.version,
@@ -97,7 +136,7 @@ class GeneralEncoder:
             series_uid=image.series_uid,
             vector=(mean / np.linalg.norm(mean)).astype(np.float32),
             quality=image_quality(image),
-            modality=canonical_modality(image.modality, image.kind),
+            modality=modality,
             view=canonical_view(image.view),
             laterality=image.laterality,
         )

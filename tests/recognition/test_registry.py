@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from inference.calibration import Calibration, fit_calibration, write_calibratio
 from inference.encoders.bundle import site_calibration
 from inference.encoders.protocol import Encoder
 from inference.encoders.registry import Registry, package_bundles
+from training.recipes.bundles import put_file
 
 MANIFEST = """
 name = "mine"
@@ -48,8 +50,9 @@ def bundle(folder: Path, text: str = MANIFEST, name: str = "mine") -> Path:
 
 
 def with_general_weights(text: str) -> str:
+    """The manifest with the tables that bring the general encoder's weights, but none of its own files."""
     general = (package_bundles() / "general" / "bundle.toml").read_text()
-    return text + general[general.index("[input]") :]
+    return text + general[general.index("[input]") :].partition("\n[files]")[0] + "\n"
 
 
 def test_the_bundles_of_the_package_are_there_and_whole() -> None:
@@ -112,6 +115,17 @@ def test_a_damaged_bundle_is_named(tmp_path: Path, text: str, message: str) -> N
     with pytest.raises(EncoderError, match=message) as caught:
         Registry([tmp_path], device="cpu").get("mine")
     assert "mine" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"no npz", None], ids=["damaged", "other dimension"])
+def test_means_that_do_not_fit_are_refused(tmp_path: Path, content: bytes | None) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, DX=np.zeros(3, np.float32))
+    content = content or buffer.getvalue()
+    folder = bundle(tmp_path, with_general_weights(MANIFEST))
+    put_file(folder, "centres.npz", content)
+    with pytest.raises(EncoderError, match="mine"):
+        Registry([tmp_path], device="cpu").get("mine")
 
 
 def test_a_file_outside_the_bundle_is_never_opened(tmp_path: Path) -> None:
