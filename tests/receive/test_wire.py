@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.part10 import ObjectIdentity, canonical_header
@@ -58,30 +58,29 @@ def test_bytes_are_kept_as_they_came(listen: ListenerFactory, stored: Callable[[
     assert spool.ends == ["released"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_any_fragmentation_stores_the_same_bytes(
-    listen: ListenerFactory, stored: Callable[[], Stored], data: st.DataObject
-) -> None:
+def test_any_fragmentation_stores_the_same_bytes(listen: ListenerFactory, stored: Callable[[], Stored]) -> None:
     """Command and data in PDVs of any size, any number of PDVs to a PDU, PDUs in any pieces of TCP."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.data())
+    def exchange(data: st.DataObject) -> None:
+        content = data.draw(st.binary(max_size=300))
+        items = _fragments(data, store_rq(message_id=9), COMMAND) + _fragments(data, content, DATA)
+        stream = b""
+        while items:
+            count = data.draw(st.integers(1, len(items)))
+            stream += p_data(*items[:count])
+            items = items[count:]
+        cut = data.draw(st.integers(0, len(stream)))
+        peer.send(stream[:cut])
+        peer.send(stream[cut:])
+        response = peer.read_command()
+        assert (response[0x0900], response[0x0120]) == (us(SUCCESS), us(9))
+        assert (stored().folder / "objects" / sha256(content)[:2] / f"{sha256(content)}.dcm").is_file()
+
     with listen() as listener, RawPeer(listener.port) as peer:
         assert peer.associate() == 2
-        for number in range(4):
-            content = data.draw(st.binary(max_size=300))
-            command = store_rq(sop_instance=f"1.2.{number}", message_id=number)
-            items = _fragments(data, command, COMMAND) + _fragments(data, content, DATA)
-            stream = b""
-            while items:
-                count = data.draw(st.integers(1, len(items)))
-                stream += p_data(*items[:count])
-                items = items[count:]
-            cut = data.draw(st.integers(0, len(stream)))
-            peer.send(stream[:cut])
-            peer.send(stream[cut:])
-            response = peer.read_command()
-            assert int.from_bytes(response[0x0900], "little") == SUCCESS
-            assert int.from_bytes(response[0x0120], "little") == number
-            assert sha256(content, sop_instance=f"1.2.{number}") in stored().files
+        exchange()
         peer.release()
     stored().check()
 
