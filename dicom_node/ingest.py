@@ -17,6 +17,7 @@ import structlog
 from config.errors import HeaderError
 from config.settings import IdentitySettings
 from dicom_node.crashpoints import crash_point
+from dicom_node.echoes import Echoes
 from dicom_node.identity import patient_key, person_digest
 from dicom_node.journal import JournalReader, Position
 from dicom_node.ledger import (
@@ -66,7 +67,9 @@ class Ingester:
         records, after = self._journal.read(position, self._batch)
         if not records:
             return None
-        report = self._ingest([self._item(record) for record in records], CursorMove(CURSOR, old, str(after)))
+        echoes = Echoes(self._ledger)
+        items = [self._item(record, echoes) for record in records]
+        report = self._ingest(items, CursorMove(CURSOR, old, str(after)))
         self._journal.trim(after)
         return report
 
@@ -82,7 +85,8 @@ class Ingester:
 
         Their association has to be ended by :meth:`Ledger.end_association` once all are there.
         """
-        return self._ingest([self._item(one.record()) for one in stored], None)
+        echoes = Echoes(self._ledger)
+        return self._ingest([self._item(one.record(), echoes) for one in stored], None)
 
     def retry(self, sha256: str) -> IntakeReport:
         """Tries again to index an object whose header could not be read; a person asks for it."""
@@ -90,7 +94,7 @@ class Ingester:
         if known is None or not known.failure:
             return IntakeReport()
         record = {name: getattr(known, name) for name in known.__dataclass_fields__}
-        return self._ingest([self._object(record)], None)
+        return self._ingest([self._object(record, Echoes(self._ledger))], None)
 
     def _ingest(self, items: Sequence[IntakeItem], move: CursorMove | None) -> IntakeReport:
         crash_point("ingest.headers_read")
@@ -102,10 +106,10 @@ class Ingester:
             log.warning("ingest.batch", added=report.added, conflicts=report.conflicts, quarantined=report.quarantined)
         return report
 
-    def _item(self, record: Mapping[str, Any]) -> IntakeItem:
+    def _item(self, record: Mapping[str, Any], echoes: Echoes) -> IntakeItem:
         try:
             if record["kind"] == "instance":
-                return self._object(record)
+                return self._object(record, echoes)
             if record["kind"] == "association_end":
                 return AssociationEnded(record["association"], str(record["how"]), _seconds(record["at"]))
             if record["kind"] == "count":
@@ -115,7 +119,7 @@ class Ingester:
         # Written by another version: what we do not understand must not hold up what we do.
         return Counted(UNKNOWN_RECORD, 1)
 
-    def _object(self, record: Mapping[str, Any]) -> ReceivedObject:
+    def _object(self, record: Mapping[str, Any], echoes: Echoes) -> ReceivedObject:
         received = ReceivedObject(
             sha256=record["sha256"],
             size=int(record["size"]),
@@ -136,7 +140,9 @@ class Ingester:
             # Whatever a hostile object provokes, it is kept and named, and does not hold up the others.
             log.error("ingest.header_failed", error=type(error).__name__)
             return replace(received, failure="HEADER_FAILED")
-        return replace(received, header=header, person=self._person(header))
+        return replace(
+            received, header=header, person=self._person(header), echo=echoes.is_echo(header)
+        )
 
     def _person(self, header: InstanceHeader) -> PersonSeen | None:
         names = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate")

@@ -67,9 +67,6 @@ class Supervisor:
             commands += [(f"worker-{n}", [*base, "serve", "--role", "worker"]) for n in range(settings.node.workers)]
         self.children = [Child(role, command) for role, command in commands]
         self._environment = dict(os.environ, MEDREID_HOME=str(settings.home), MEDREID_SUPERVISED="1")
-        # Threads that spin while they wait starve the receiver: with more busy processes than cores a network
-        # of 20 ms took 3 s.
-        self._environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         self._stopping = Event()
 
     def run(self, while_running: Callable[[], bool] = lambda: True) -> None:

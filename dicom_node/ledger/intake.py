@@ -38,6 +38,7 @@ from inference.types import InstanceHeader
 # Counters of this module.
 ADDED = "ingest_added"
 DUPLICATE = "ingest_duplicate"
+ECHO = "ingest_relink_echo"
 CONFLICT = "ingest_conflict"
 QUARANTINED = "ingest_quarantined"
 
@@ -61,6 +62,7 @@ class _Batch:
     mended: list[str] = field(default_factory=list)
     associations: dict[str, AssociationEnded | None] = field(default_factory=dict)
     duplicates: int = 0
+    echoes: int = 0
 
 
 class Intake(Worklist):
@@ -141,6 +143,8 @@ class Intake(Worklist):
             self.count(ADDED, len(batch.instances))
         if batch.duplicates:
             self.count(DUPLICATE, batch.duplicates)
+        if batch.echoes:
+            self.count(ECHO, batch.echoes)
 
 
 def _begin(session: Session, items: Iterable[IntakeItem]) -> _Batch:
@@ -176,6 +180,9 @@ def _sort_in(batch: _Batch, item: ReceivedObject, now: float) -> None:
     if item.sop_instance_uid and item.sop_instance_uid != header.sop_instance_uid:
         _conflict(batch, ConflictKind.UID_MISMATCH, item, header, item.sha256, now)
     in_force = batch.known_instances.get(header.sop_instance_uid)
+    if in_force is not None and item.echo:
+        batch.echoes += 1
+        return
     if in_force is not None:
         study_uid, sha256 = in_force
         kind = ConflictKind.OTHER_BYTES if study_uid == header.study_uid else ConflictKind.OTHER_STUDY

@@ -94,7 +94,10 @@ class PersonSeen:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedObject:
-    """One durable object of the spool and what its header says; ``header`` is None when it could not be read."""
+    """One durable object of the spool and what its header says; ``header`` is None when it could not be read.
+
+    An ``echo`` is an instance that the node itself had moved: other bytes under its UID are no conflict.
+    """
 
     sha256: str
     size: int
@@ -109,6 +112,7 @@ class ReceivedObject:
     header: InstanceHeader | None = None
     failure: str = ""
     person: PersonSeen | None = None
+    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dicom_node.ledger import DecisionStatus, ItemKind, Ledger, Outcome, StudySt
 from dicom_node.process import NodeProcess
 from dicom_node.sending import send_files
 from inference.types import PatientKey
-from tests.node.conftest import in_state, settled
+from tests.node.conftest import in_state, settled, wait_for
 from tests.node.films import ISSUER, film_dataset, known, study_uid, write_film
 
 PERSONS = 4
@@ -86,6 +86,12 @@ def test_an_orphan_is_reviewed_approved_late_slices_follow_and_undo_restores_eve
         assert {e.patient for e in ledger.embeddings_of_study(uid)} == {PatientKey(ISSUER, known(2))}
         assert not ledger.worklist()
 
+        echo = tmp_path / "echo.dcm"
+        echo.write_bytes(archive_bytes(enrolled, uid)[0])
+        send(enrolled, echo)
+        wait_for(lambda: ledger.counters("ingest_relink_echo"))
+        assert not ledger.conflicts(), "what the node wrote itself is no news when it comes back"
+
         late = write_film(tmp_path / "late", 2, 7, None, number=2)
         send(enrolled, late)
         in_state(ledger, uid, StudyState.ASSEMBLING)
@@ -135,8 +141,6 @@ def test_the_same_object_twice_is_one_and_other_bytes_are_a_conflict_with_both_k
         send(enrolled, first)
         send(enrolled, other)
         in_state(ledger, study_uid(0, 0), StudyState.ENROLLED)
-        from tests.node.conftest import wait_for
-
         (conflict,) = wait_for(ledger.conflicts)
         assert conflict.sop_instance_uid == changed.SOPInstanceUID
         assert ledger.object_count() == before + 1
