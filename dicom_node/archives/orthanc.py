@@ -18,7 +18,14 @@ from config.settings import ArchiveSettings
 from dicom_node.archives.canonical import dataset_sha256
 from dicom_node.archives.elements import parse
 from dicom_node.archives.identity_edit import Edited, check_target, identity_of
-from dicom_node.archives.orthanc_copy import Filling, bulk_modify, copy_annotations, fill, replacement
+from dicom_node.archives.orthanc_copy import (
+    Filling,
+    await_modifications,
+    bulk_modify,
+    copy_annotations,
+    fill,
+    replacement,
+)
 from dicom_node.archives.orthanc_feed import changes
 from dicom_node.archives.orthanc_guards import check_quiet, check_target_patient
 from dicom_node.archives.orthanc_http import MissingError, OrthancRest
@@ -119,7 +126,7 @@ class OrthancArchive:
 
     def _relink(self, study_uid: str, to: PatientIdentity, provenance: Provenance, intent: IntentSink) -> RelinkReceipt:
         check_target(to)
-        found = copies(self._rest, study_uid)
+        found = self._settled(study_uid)
         target = _with_patient(found, to.key.id)
         if target is not None and _is(target, provenance.decision_id, COPIED, DONE):
             return self._finish(target, found)
@@ -172,7 +179,7 @@ class OrthancArchive:
         return len(movable.instances)
 
     def _undo(self, receipt: RelinkReceipt) -> None:
-        found = copies(self._rest, receipt.study_uid)
+        found = self._settled(receipt.study_uid)
         private = receipt.inverse["private"]
         former = next((copy for copy in found if copy.id == private["source"]), None)
         linked = _with_patient(found, receipt.target.key.id)
@@ -194,6 +201,14 @@ class OrthancArchive:
             self._rest.bulk_delete(list(moved.values()))
             crash_point("undo.deleted")
         self._unmark_rest(linked, receipt.study_uid)
+
+    def _settled(self, study_uid: str) -> list[Copy]:
+        """What Orthanc holds of the study once no interrupted move of it is still working there."""
+        found = copies(self._rest, study_uid)
+        if any(copy.mark is not None and copy.mark.state == PENDING for copy in found):
+            await_modifications(self._rest)
+            found = copies(self._rest, study_uid)
+        return found
 
     def _undo_unfinished(self, receipt: RelinkReceipt, former: Copy | None, linked: Copy | None) -> None:
         """Nothing under the target is marked: the re-link never got that far, or was undone before."""

@@ -34,6 +34,7 @@ SYSTEM_METADATA = frozenset(
 SYSTEM_ATTACHMENTS = frozenset({"dicom", "dicom-as-json", "dicom-until-pixel-data"})
 _KEEP = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _JOB_SECONDS = 900.0
+_AWAIT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,26 @@ def _finished(rest: OrthancRest, job: str) -> bool:
         wait = min(1.0, wait * 1.5)
     rest.post(f"jobs/{job}/cancel", {})
     raise ArchiveUnavailableError("a modification job of the archive does not end; it was cancelled", reason="JOB")
+
+
+def await_modifications(rest: OrthancRest) -> None:
+    """Waits until no modification job is under way: one that we asked for may have outlived our connection.
+
+    Raises
+    ------
+    ArchiveUnavailableError
+        (``JOB_RUNNING``) when one goes on for long: to be tried again.
+    """
+    deadline, wait = time.monotonic() + _AWAIT_SECONDS, 0.02
+    while any(_under_way(job) for job in rest.get("jobs", expand="")):
+        if time.monotonic() > deadline:
+            raise ArchiveUnavailableError("a modification job of the archive is still running", reason="JOB_RUNNING")
+        time.sleep(wait)
+        wait = min(1.0, wait * 1.5)
+
+
+def _under_way(job: Mapping[str, Any]) -> bool:
+    return job["Type"] == "ResourceModification" and job["State"] in ("Pending", "Running", "Paused", "Retry")
 
 
 def copy_annotations(rest: OrthancRest, source: Copy, target: Copy) -> None:

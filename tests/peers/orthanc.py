@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,10 @@ class Orthanc:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}/"
+
+    @cached_property
+    def version(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.get("system")["Version"].split("."))
 
     @property
     def password_file(self) -> Path:
