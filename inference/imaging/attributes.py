@@ -1,8 +1,8 @@
 """Which attributes a header keeps, and how their bytes become plain JSON values that cannot surprise anyone.
 
 Text is decoded by the declared character sets where that works and by UTF-8 or Latin-1 where it does not; it is
-bounded and free of NULs. A number that is none becomes None. Whether an attribute is a list is decided by the
-dictionary's value multiplicity, never by the file.
+bounded and free of NULs and control characters. A number that is none becomes None. Whether an attribute is a list is
+decided by the dictionary's value multiplicity, never by the file.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ TAGS: dict[int, str] = {
 
 _NUMERIC = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 _TEXT_NUMERIC = frozenset({"IS", "DS"})
+# A terminal or a log must not be steered by a name; kept visible, because two identifiers may differ in nothing else.
+_CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A, 0x0D)}
 _LONG_TEXT = frozenset({"ST", "LT", "UT", "UR"})
 # Bytes after which code extensions fall back to the first character set (PS3.5 6.1.2.5.3).
 _DELIMITERS = {0x0A, 0x0C, 0x0D, 0x5C, 0x5E, 0x3D}
@@ -77,7 +79,7 @@ def decode_text(value: bytes, encodings: tuple[str, ...]) -> str:
         text = _decode_extended(value, encodings)
     else:
         text = _decode_plain(value, encodings[0])
-    return text.replace("\0", "")
+    return text.replace("\0", "").translate(_CONTROLS)
 
 
 def _decode_plain(value: bytes, codec: str) -> str:

@@ -25,11 +25,13 @@ NOSE_HALF_WIDTH, NOSE_ABOVE, NOSE_BELOW = 18.0, 33.0, 25.0
 MIN_SIDE, MIN_SIDES_MEAN, MIN_VERTICAL = 3.0, 6.0, 3.0
 # Whatever is narrower than this is a tube, not a nose.
 NOSE_WIDTH = 8.0
-# A head is no wider and no deeper than this at the height of its nose.
-MAX_HEAD = 270.0
+# A head is no wider than this at the height of its nose, in its front part.
+MAX_WIDTH, FRONT_MM = 220.0, 140.0
 MAX_CANDIDATES = 8
-# Surface closer than this to the edge of the field of view may be a cut.
-CUT_MM = 4.0
+# Surface closer than this to the edge of the field of view may be a cut; closer than this it is one. A face of which
+# more square millimetres are cut has lost its nose.
+CUT_MM, CUT_SURFACE_MM = 4.0, 0.5
+MAX_CUT_AREA = 120.0
 # Skin that is this much deeper than its neighbour is another part of the body, or none.
 MAX_SIDE = 70.0
 # What has to be in the field of view above and below the tip of the nose.
@@ -113,14 +115,27 @@ def find_nose(skin: Skin, field: FieldOfView) -> Vector:
     height = np.where(np.isfinite(surface[..., 1]), -surface[..., 1], np.nan).astype(np.float32)
     height = _without_tubes(height, spacing)
     # Where the field of view cuts the body there is a surface, but no skin.
-    cut = field.margin(np.nan_to_num(surface)) < CUT_MM
-    for row, column in _peaks(_nose_likeness(np.where(cut, np.float32(np.nan), height), spacing), spacing):
-        if _head_size(skin, row) <= MAX_HEAD:
+    margin = np.where(np.isfinite(height), field.margin(np.nan_to_num(surface)), np.inf)
+    sound = np.where(margin < CUT_MM, np.float32(np.nan), height)
+    for row, column in _peaks(_nose_likeness(sound, spacing), spacing):
+        if _width(skin, row) <= MAX_WIDTH:
             point: Vector = surface[row, column]
+            _check_front(field, surface, point, spacing)
             return point
-    if any(_head_size(skin, row) <= MAX_HEAD for row, _ in _peaks(_nose_likeness(height, spacing, True), spacing)):
+    if any(_width(skin, row) <= MAX_WIDTH for row, _ in _peaks(_nose_likeness(height, spacing, True), spacing)):
         raise refuse("FACE_CUT", "the field of view ends at the nose, or next to it")
     raise refuse("NO_FACE", "nothing stands out of the skin as a nose does")
+
+
+def _check_front(field: FieldOfView, surface: Vector, nose: Vector, spacing: float) -> None:
+    """Raises ``FACE_CUT`` where the front of the field of view cuts the face: what stands out is then not its nose."""
+    points = np.nan_to_num(surface)
+    # The ends of the field of view cut every head somewhere; what lies behind such a cut is as near to the edge.
+    cut = (field.margin(points) < CUT_SURFACE_MM) & (field.margin(points + np.array([0.0, 10.0, 0.0])) > CUT_MM)
+    sideways, upward = np.abs(points[..., 0] - nose[0]), np.abs(points[..., 2] - nose[2])
+    cut &= np.isfinite(surface[..., 0]) & (sideways < 40.0) & (upward < 100.0)
+    if cut.sum() * spacing**2 > MAX_CUT_AREA:
+        raise refuse("FACE_CUT", "the front of the field of view cuts the face")
 
 
 def check_field_of_view(field: FieldOfView, tip: Vector) -> None:
@@ -133,13 +148,14 @@ def check_field_of_view(field: FieldOfView, tip: Vector) -> None:
         raise refuse("FACE_CUT", "the field of view cuts the nose")
 
 
-def _head_size(skin: Skin, row: int) -> float:
-    """The larger of the body's width and depth at one height, millimetres."""
-    level = skin.mask[row]
-    if not level.any():
+def _width(skin: Skin, row: int) -> float:
+    """How wide the front of the body is at one height, in millimetres: a table is behind it."""
+    depths = np.flatnonzero(skin.mask[row].any(axis=1))
+    if not len(depths):
         return np.inf
-    spans = [np.flatnonzero(level.any(axis=axis)) for axis in (0, 1)]
-    return max(float(span[-1] - span[0] + 1) for span in spans) * skin.grid.spacing
+    front = skin.mask[row, depths[0] : depths[0] + round(FRONT_MM / skin.grid.spacing)]
+    across = np.flatnonzero(front.any(axis=0))
+    return float(across[-1] - across[0] + 1) * skin.grid.spacing
 
 
 def _without_tubes(height: FloatArray, spacing: float) -> FloatArray:

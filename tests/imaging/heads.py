@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.types import LoadedSeries
 
-SPACING = 2.0
+SPACING = 2.4
 LOW = np.array([-110.0, -130.0, -150.0])
-SHAPE = (140, 130, 110)  # z, y, x
+ROWS, COLUMNS = 108, 92
 
 
-def _ellipsoid(points: NDArray[np.float64], centre: tuple[float, ...], radii: tuple[float, ...]) -> NDArray[np.float64]:
+def _ellipsoid(points: NDArray[Any], centre: tuple[float, ...], radii: tuple[float, ...]) -> NDArray[Any]:
     """Signed distance, nearly, in millimetres: positive inside."""
-    scaled = (points - np.array(centre)) / np.array(radii)
-    return (1.0 - np.linalg.norm(scaled, axis=-1)) * min(radii)
+    scaled = [
+        (points[..., axis] - points.dtype.type(centre[axis])) / points.dtype.type(radii[axis]) for axis in range(3)
+    ]
+    return np.asarray((1.0 - np.sqrt(sum(part * part for part in scaled))) * points.dtype.type(min(radii)))
 
 
-def solid(points: NDArray[np.float64], width: float = 70.0) -> NDArray[np.float64]:
+def solid(points: NDArray[Any], width: float = 70.0) -> NDArray[Any]:
     """Signed distance to a head's skin at (..., 3) LPS points: skull, jaw, neck, nose, brow, lips, chin and sockets."""
     parts = [
         _ellipsoid(points, (0, 5, 40), (width, 92, 85)),
@@ -32,7 +35,7 @@ def solid(points: NDArray[np.float64], width: float = 70.0) -> NDArray[np.float6
         _ellipsoid(points, (0, -76, -46), (24, 12, 8)),
         _ellipsoid(points, (0, -72, -76), (20, 14, 12)),
     ]
-    body = np.max(parts, axis=0)
+    body = np.maximum.reduce(parts)
     sockets = np.maximum(
         _ellipsoid(points, (32, -86, 20), (16, 16, 11)), _ellipsoid(points, (-32, -86, 20), (16, 16, 11))
     )
@@ -44,9 +47,9 @@ def head(
 ) -> LoadedSeries:
     """A CT of the head, turned by a rotation about the middle of the head; slices from ``low`` up to ``high_z``."""
     slices = int((high_z - low[2]) / SPACING)
-    z, y, x = np.indices((slices, *SHAPE[1:]), dtype=np.float64) * SPACING
+    z, y, x = np.indices((slices, ROWS, COLUMNS), dtype=np.float64) * SPACING
     points = np.stack([x, y, z], axis=-1) + low
-    own = points if turn is None else points @ turn
+    own = (points if turn is None else points @ turn).astype(np.float32)
     units = np.clip(40.0 + 800.0 * np.minimum(solid(own, width), 0.0), -1000.0, 40.0)
     affine = np.eye(4)
     affine[:3, :3] = np.fliplr(np.eye(3)) * SPACING

@@ -28,8 +28,8 @@ def ybr(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """PS3.3 C.7.6.3.1.2, YBR_FULL."""
     r, g, b = np.moveaxis(rgb.astype(float), 2, 0)
     y = 0.299 * r + 0.587 * g + 0.114 * b
-    return np.clip(np.rint(np.stack([y, 128 + (b - y) * 0.5643, 128 + (r - y) * 0.7133], axis=2)), 0, 255).astype(
-        np.uint8
+    return np.asarray(
+        np.clip(np.rint(np.stack([y, 128 + (b - y) * 0.5643, 128 + (r - y) * 0.7133], axis=2)), 0, 255), dtype=np.uint8
     )
 
 
@@ -37,7 +37,7 @@ def only(path: Path) -> LoadedSeries:
     result = load(path)
     assert reasons(result) == {}
     (image,) = result.images
-    assert (image.kind, image.pixels.dtype, image.pixels.shape) == ("fundus", np.uint8, (32, 32, 3))
+    assert (image.kind, image.pixels.dtype.name, image.pixels.shape) == ("fundus", "uint8", (32, 32, 3))
     return image
 
 

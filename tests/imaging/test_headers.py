@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from config.errors import HeaderError
 from inference.imaging.headers import HEADER_KEYWORDS, read_header
@@ -60,7 +60,7 @@ def test_values_are_the_same_in_every_encoding(tmp_path: Path, syntax: str) -> N
     )
     big = syntax == ExplicitVRBigEndian
     ds.file_meta = pydicom.dataset.FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = syntax
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
     path = tmp_path / "object"
     ds.save_as(path, enforce_file_format=True, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=not big)
     header = read_header(path)

@@ -58,7 +58,7 @@ def falls(image: LoadedSeries) -> bool:
     ],
 )
 def test_inversion_is_applied_once(tmp_path: Path, photometric: str, shape: str | None, inverted: bool) -> None:
-    more = {"PresentationLUTShape": shape} if shape else {}
+    more: dict[str, Any] = {"PresentationLUTShape": shape} if shape else {}
     image = only(film(tmp_path, photometric=photometric, SOPClass=DX, **more))
     assert (falls if inverted else rises)(image)
 

@@ -165,7 +165,7 @@ def only(paths: list[Path]) -> LoadedSeries:
 def test_a_coarse_head_ct_has_a_face_at_any_tilt(data_folder: Path, tmp_path: Path) -> None:
     upright = face_depth(only(write_coarse_head(data_folder, tmp_path / "upright")), renderer="cpu")
     is_a_face(replace(upright, mask=upright.mask & (upright.depth < 60)))
-    for angles in ((10, 0, 0), (0, 10, 0), (-6, 5, 8)):
+    for angles in ((10, 0, 0), (-6, 5, 8)):
         turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
         tilted = face_depth(only(write_coarse_head(data_folder, tmp_path / str(angles), turn)), renderer="cpu")
         both = tilted.mask & upright.mask
