@@ -155,14 +155,14 @@ def _lookup(source: PixelObject, keyword: str) -> tuple[int, FloatArray] | None:
     descriptor, data = value_of(items[0], "LUTDescriptor"), value_of(items[0], "LUTData")
     try:
         entries, first, bits = (int(value) for value in descriptor)
+        entries = entries or 65536
+        if isinstance(data, bytes):
+            wide = len(data) >= 2 * entries
+            table = np.frombuffer(data[: 2 * entries if wide else entries], dtype="<u2" if wide else np.uint8)
+        else:
+            table = np.asarray(data if data is not None else (), dtype=np.float64).ravel()[:entries]
     except (TypeError, ValueError):
         return None
-    entries = entries or 65536
-    if isinstance(data, bytes):
-        wide = len(data) >= 2 * entries
-        table = np.frombuffer(data[: 2 * entries if wide else entries], dtype="<u2" if wide else np.uint8)
-    else:
-        table = np.asarray(data if data is not None else (), dtype=np.float64).ravel()[:entries]
     if table.size < 2 or table.size != entries or not 1 <= bits <= 16:
         return None
     if source.signed and first >= 32768:

@@ -96,7 +96,8 @@ class PixelObject:
         Raises
         ------
         ImagingError
-            ``UNSUPPORTED_TRANSFER_SYNTAX``, ``TRUNCATED_PIXELS``, ``IMAGE_TOO_LARGE`` or ``UNDECODABLE_PIXELS``.
+            ``UNSUPPORTED_TRANSFER_SYNTAX``, ``UNSUPPORTED_PHOTOMETRIC``, ``TRUNCATED_PIXELS``, ``IMAGE_TOO_LARGE`` or
+            ``UNDECODABLE_PIXELS``.
         """
         from pydicom.pixels.decoders.base import get_decoder
 
@@ -113,7 +114,9 @@ class PixelObject:
             except Exception as error:  # noqa: BLE001
                 # Codecs of three projects meet hostile bytes with errors of any type; each is the same refusal.
                 raise refuse("UNDECODABLE_PIXELS", f"the decoder failed ({type(error).__name__})") from None
-        return self._align(values) if native and self.samples == 1 else values
+        if values.ndim != 2 and values.shape[2:] != (3,):
+            raise refuse("UNSUPPORTED_PHOTOMETRIC", f"{self.samples} samples per pixel")
+        return self._align(values) if native and values.ndim == 2 else values
 
     def _check_frame(self, index: int, native: bool) -> None:
         samples = self.rows * self.columns * self.samples

@@ -15,6 +15,7 @@ from inference.types import FloatArray, LoadedSeries
 SKIN_HU = -350.0
 AIR_HU = -1024.0
 COARSE_MM = 3.0
+MAX_VOXELS = 60e6
 REGROWTH = 11
 # A body has at least this volume, in millilitres: a small child's face and little more.
 MIN_BODY_ML = 150.0
@@ -70,11 +71,14 @@ def find_skin(volume: LoadedSeries, threshold: float | None = None) -> Skin:
     Raises
     ------
     ImagingError
-        ``NO_SURFACE`` when nothing the size of a body is above the threshold.
+        ``NO_SURFACE`` when nothing the size of a body is above the threshold, ``NO_FACE`` when the field of view is
+        too large to be searched.
     """
     limit = threshold_of(volume) if threshold is None else threshold
     low, high = bounds_of(volume)
     fill = AIR_HU if volume.modality == "CT" else float(volume.pixels.min())
+    if float(np.prod((high - low) / COARSE_MM)) > MAX_VOXELS:
+        raise refuse("NO_FACE", "the field of view is larger than any patient")
     # A margin of air around the field of view closes surfaces that it cuts.
     grid = resample(volume, COARSE_MM, low - 2 * COARSE_MM, high + 2 * COARSE_MM, fill)
     mask = _largest_part(grid.values >= limit)

@@ -43,7 +43,7 @@ def slices_of(header: InstanceHeader, options: LoadOptions) -> list[Slice]:
     ImagingError
         ``NO_PIXELS``, ``NO_GEOMETRY``, ``MULTIFRAME_UNSUPPORTED``, or what :func:`open_pixels` raises.
     """
-    if not header.has_pixels:
+    if min(header.attributes.get("Rows") or 0, header.attributes.get("Columns") or 0) < 1:
         raise refuse("NO_PIXELS", "the object has no rows and columns")
     if (header.attributes.get("NumberOfFrames") or 1) > 1 or header.attributes.get("ImagePositionPatient") is None:
         return _from_frames(header, options)
@@ -113,7 +113,6 @@ def _from_groups(
         raise refuse("NO_GEOMETRY", f"frame {index + 1} has no usable position, orientation or spacing")
     frame_type = value("CTImageFrameTypeSequence", "FrameType") or value("MRImageFrameTypeSequence", "FrameType")
     kinds = tuple(str(kind) for kind in _list(frame_type) or image_type(header))
-    stack = value("FrameContentSequence", "StackID")
     return Slice(
         header=header,
         frame=index,
@@ -123,11 +122,11 @@ def _from_groups(
         kernel=str(value("CTReconstructionSequence", "ConvolutionKernel") or ""),
         localizer="LOCALIZER" in kinds,
         variants=(
-            value("FrameContentSequence", "FrameAcquisitionNumber"),
-            value("MREchoSequence", "EffectiveEchoTime"),
+            _plain(value("FrameContentSequence", "FrameAcquisitionNumber")),
+            _plain(value("MREchoSequence", "EffectiveEchoTime")),
             kinds,
-            value("FrameContentSequence", "TemporalPositionIndex"),
-            str(stack) if stack is not None else None,
+            _plain(value("FrameContentSequence", "TemporalPositionIndex")),
+            _plain(value("FrameContentSequence", "StackID")),
         ),
         rank=(0.0, _number(header.attributes.get("InstanceNumber")), float(index)),
         slope=value("PixelValueTransformationSequence", "RescaleSlope"),
@@ -144,6 +143,11 @@ def _item(sequence: Any) -> Dataset | None:
 
 def _list(values: Any) -> list[Any] | None:
     return None if values is None or isinstance(values, str) else list(values) if hasattr(values, "__iter__") else None
+
+
+def _plain(value: Any) -> int | float | str:
+    """A value that can be compared and hashed, whatever the file made of it."""
+    return value if isinstance(value, int | float) else str(value)
 
 
 def _number(value: Any) -> float:

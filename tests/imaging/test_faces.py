@@ -121,6 +121,13 @@ def test_a_volume_of_air_has_no_surface() -> None:
     assert refused(replace(volume, pixels=np.full_like(volume.pixels, -1000.0))) == "NO_SURFACE"
 
 
+def test_a_field_of_view_of_fifty_metres_is_not_searched() -> None:
+    volume, _, _ = upright()
+    assert volume.affine is not None
+    scale = np.diag([200.0, 200.0, 200.0, 1.0])
+    assert refused(replace(volume, affine=scale @ volume.affine)) == "NO_FACE"
+
+
 def test_a_head_cut_at_the_brow_has_no_face() -> None:
     assert refused(head(low=np.array([LOW[0], LOW[1], 48.0]))) == "NO_FACE"
 
