@@ -186,7 +186,7 @@ class OrthancArchive:
         if linked is None or not _is(linked, receipt.decision_id, COPIED, DONE, UNDOING):
             self._undo_unfinished(receipt, former, linked)
             return
-        stored = self._receipt(linked)
+        stored = self._receipt(linked, receipt)
         moved = {uid: instance for uid, instance in linked.instances.items() if uid in stored.instances}
         put_mark(self._rest, linked.id, Mark(receipt.decision_id, UNDOING, "", digest_of(stored.instances)))
         crash_point("undo.marked")
@@ -271,6 +271,8 @@ class OrthancArchive:
         present = target.instances if target else {}
         try:
             made = fill(self._rest, Filling(source.instances, produce, present, digests, ours))
+        except MissingError:
+            raise
         except ArchiveConflictError:
             self._rest.delete_metadata(source.path, MARK)
             raise
@@ -315,8 +317,16 @@ class OrthancArchive:
                 return copy
         raise ArchiveUnavailableError("a corrected copy is gone from the archive again", reason="STUDY_CHANGED")
 
-    def _receipt(self, copy: Copy) -> RelinkReceipt:
-        return RelinkReceipt.from_json(self._rest.attachment(copy.path, RECEIPT).decode("utf-8", "replace"))
+    def _receipt(self, copy: Copy, known: RelinkReceipt | None = None) -> RelinkReceipt:
+        """The receipt as it is kept beside the study: it knows of late instances, too."""
+        try:
+            return RelinkReceipt.from_json(self._rest.attachment(copy.path, RECEIPT).decode("utf-8", "replace"))
+        except MissingError:
+            if known is not None:
+                return known
+            raise ArchiveConflictError(
+                f"attachment {RECEIPT}, the receipt, is gone from a linked study", reason="RECEIPT_GONE"
+            ) from None
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ Nothing in here deletes an original: whoever calls does that, after :func:`fill`
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -67,11 +68,11 @@ def fill(rest: OrthancRest, filling: Filling) -> dict[str, str]:
         for uid, original in filling.originals.items():
             made[uid] = _one(rest, filling, uid, original)
             crash_point("relink.copied_one")
+    except MissingError:  # an original is gone: what was made of it may be all there is
+        raise
     except ArchiveConflictError:
-        # The originals are all there: what was made of them must not stay beside them.
-        mine = [one for uid, one in made.items() if filling.ours or uid not in filling.present]
-        if mine:
-            rest.bulk_delete(mine)
+        mine = {uid: one for uid, one in made.items() if filling.ours or uid not in filling.present}
+        _take_back(rest, mine, filling.originals)
         raise
     return made
 
@@ -101,6 +102,17 @@ def _one(rest: OrthancRest, filling: Filling, uid: str, original: str) -> str:
             rest.delete(f"instances/{stored}")
         raise _other_content()
     return stored
+
+
+def _take_back(rest: OrthancRest, made: Mapping[str, str], originals: Mapping[str, str]) -> None:
+    """Removes copies, so that they do not stay beside their originals; none whose original is not there."""
+    doomed = []
+    for uid, one in made.items():
+        with contextlib.suppress(MissingError):
+            rest.get(f"instances/{originals[uid]}")
+            doomed.append(one)
+    if doomed:
+        rest.bulk_delete(doomed)
 
 
 def _digest(rest: OrthancRest, instance: str) -> str:

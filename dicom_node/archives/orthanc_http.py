@@ -7,6 +7,7 @@ request by itself and never leaves the configured host. Addresses hold Orthanc's
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,8 @@ class _OneHostSession(requests.Session):
     def __init__(self, root: str, timeout: float) -> None:
         super().__init__()
         self.trust_env = False
+        # The one variable that says whom to trust, not where to go: a site's own certificate authority.
+        self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         self.headers["Accept-Encoding"] = "identity"  # Orthanc's gzip costs 50 ms per file
         self._root = root
         self._timeout = timeout

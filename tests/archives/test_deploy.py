@@ -80,7 +80,7 @@ def test_what_is_new_is_pushed_and_what_the_node_moved_is_not(peer: Orthanc, rec
     receiver.wait_for(1)
     assert dataset_sha256(parse(receiver.got[0])) == dataset_sha256(parse(data))
     archive = OrthancArchive(OrthancRest(peer.url, USER, str(peer.password_file), 20.0))
-    archive.relink(study, TARGET, provenance(), Intents())
+    receipt = archive.relink(study, TARGET, provenance(), Intents())
     (moved,) = peer.studies(study)
     assert "MedReIDRelink" in peer.get(f"studies/{moved['ID']}/metadata")
     assert "MedReIDReceipt" in peer.get(f"studies/{moved['ID']}/attachments")
@@ -89,6 +89,10 @@ def test_what_is_new_is_pushed_and_what_the_node_moved_is_not(peer: Orthanc, rec
     peer.upload(instance(other, 1))  # stable later than the moved one: when it is here, the other would have been
     receiver.wait_for(2)
     assert [parse(one).text(0x0020000D) for one in receiver.got] == [study, other]
+    archive.undo(receipt)
+    (former,) = peer.studies(study)
+    assert former["PatientMainDicomTags"]["PatientID"] == "UNKNOWN"
+    assert "MedReIDReceipt" not in peer.get(f"studies/{former['ID']}/attachments")
     archive.close()
 
 

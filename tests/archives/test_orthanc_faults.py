@@ -27,6 +27,17 @@ pytestmark = pytest.mark.orthanc
 FORMER = PatientIdentity(PatientKey("", "UNKNOWN"), "UNKNOWN^MALE")
 
 
+BOTH = pytest.mark.parametrize("peer", ["keeping", "overwriting"], indirect=True)
+
+
+@pytest.fixture
+def peer(request: pytest.FixtureRequest) -> Orthanc:
+    """The Orthanc that overwrites, unless a test asks for both: it is the one that forgives less."""
+    running: Orthanc = request.getfixturevalue(f"{getattr(request, 'param', 'overwriting')}_orthanc")
+    running.clear()
+    return running
+
+
 @pytest.fixture
 def broken(peer: Orthanc) -> Iterator[Proxy]:
     with proxy(peer.http_port) as state:
@@ -87,6 +98,7 @@ def interrupted_everywhere(
     raise AssertionError("it never came through")
 
 
+@BOTH
 @pytest.mark.parametrize("how", ["before", "after"])
 @pytest.mark.parametrize("corrected_before", [False, True], ids=["in bulk", "one by one"])
 def test_a_relink_that_is_interrupted_at_any_change_is_finished_by_calling_again(
@@ -113,6 +125,7 @@ def test_a_relink_that_is_interrupted_at_any_change_is_finished_by_calling_again
     assert points >= 6
 
 
+@BOTH
 @pytest.mark.parametrize("how", ["before", "after"])
 def test_an_undo_that_is_interrupted_at_any_change_is_finished_by_calling_again(
     archive: OrthancArchive, broken: Proxy, peer: Orthanc, how: str
@@ -287,6 +300,7 @@ def test_two_copies_that_nobody_knows_are_left_to_a_person(archive: OrthancArchi
     assert len(peer.studies(study)) == 2
 
 
+@BOTH
 def test_a_copy_that_the_target_already_has_is_not_taken_for_ours(archive: OrthancArchive, peer: Orthanc) -> None:
     study = uid("target has it")
     peer.upload(instance(study, 1))
@@ -297,6 +311,7 @@ def test_a_copy_that_the_target_already_has_is_not_taken_for_ours(archive: Ortha
     assert len(everything(peer, study)[uid(study, "instance", 1)]) == 2
 
 
+@BOTH
 def test_an_instance_that_appears_under_the_target_meanwhile_stops_the_move(
     archive: OrthancArchive, broken: Proxy, peer: Orthanc
 ) -> None:
@@ -323,6 +338,47 @@ def test_an_instance_that_appears_under_the_target_meanwhile_stops_the_move(
     assert {parse(peer.file(one)).text(0x00080018) for one in former.instances.values()} == set(expected(held))
 
 
+def test_an_original_that_is_deleted_during_the_move_does_not_take_its_copy_along(
+    archive: OrthancArchive, broken: Proxy, peer: Orthanc
+) -> None:
+    study = uid("vanishing")
+    originals = [peer.upload(data)["ID"] for data in files(study, corrected_before=True)]
+    copied: list[str] = []
+
+    def fault(call: Call) -> str:
+        if call.path == "/instances" and call.method == "POST":
+            copied.append(call.path)
+        elif copied and originals:  # as a disk that recycles its oldest images would do
+            for one in originals:
+                peer.delete(f"instances/{one}")
+            originals.clear()
+        return "pass"
+
+    broken.fault = fault
+    with pytest.raises(ArchiveUnavailableError) as caught:
+        archive.relink(study, TARGET, provenance(), Intents())
+    assert caught.value.reason == "STUDY_CHANGED"
+    (left,) = peer.studies(study)
+    assert left["PatientMainDicomTags"]["PatientID"] == TARGET.key.id
+    assert len(peer.get(f"studies/{left['ID']}/instances")) == 1
+
+
+def test_undo_without_the_receipt_in_the_archive_goes_by_the_ledgers(archive: OrthancArchive, peer: Orthanc) -> None:
+    study = uid("no receipt")
+    held = files(study)
+    for data in held:
+        peer.upload(data)
+    receipt = archive.relink(study, TARGET, provenance(), Intents())
+    (linked,) = peer.studies(study)
+    peer.delete(f"studies/{linked['ID']}/attachments/4172")
+    with pytest.raises(ArchiveConflictError) as caught:
+        archive.relink(study, TARGET, provenance(), Intents())
+    assert caught.value.reason == "RECEIPT_GONE"
+    archive.undo(receipt)
+    assert headers(by_uid(archive, study)) == headers({parse(data).text(0x00080018): data for data in held})
+
+
+@BOTH
 def test_a_late_duplicate_is_removed_and_a_late_contradiction_is_kept(archive: OrthancArchive, peer: Orthanc) -> None:
     study = uid("late again")
     held = files(study)
