@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -75,6 +76,7 @@ def import_files(node: Node, files: Sequence[Path], progress: Callable[[int], No
 def walk_all(node: Node, progress: Callable[[int, int], None] = lambda done, total: None) -> dict[StudyState, int]:
     """Walks every study that waits, in this process; returns how many of them settled in which state.
 
+    Studies that wait for another try, or for a lease that a dead process left behind, are waited for.
     ``progress`` is told how many were just done, and of how many.
     """
     from dicom_node.pipeline import Pipeline
@@ -83,8 +85,13 @@ def walk_all(node: Node, progress: Callable[[int, int], None] = lambda done, tot
     node.ledger.promote_complete(0.0, node.settings.assembly.stale_seconds)
     waiting = [record.study_uid for record in node.ledger.studies(StudyState.READY, limit=_ALL)]
     pipeline = Pipeline(node)
-    while work_once(node, pipeline):
-        progress(1, len(waiting))
+    done = 0
+    while done < len(waiting):
+        if not work_once(node, pipeline):
+            time.sleep(node.settings.worker.poll_seconds)
+        settled = len(waiting) - node.ledger.status().studies.get(StudyState.READY, 0)
+        progress(settled - done, len(waiting))
+        done = settled
     records = (node.ledger.study(uid) for uid in waiting)
     return dict(Counter(record.state for record in records if record is not None))
 

@@ -55,7 +55,9 @@ def _table(result: object) -> None:
             numbers = (f"{found.log10_lr:+.2f}", f"{found.posterior:.4f}", f"{found.p_nobody:.4f}")
         candidate = found.patient.id if shown and found is not None and found.patient is not None else ""
         truth = row.study.truth.id if row.study.truth else "not enrolled"
-        rows.append((number, row.study.modality, row.study.kind, row.state.value, candidate, *numbers, truth, row.verdict))
+        rows.append(
+            (number, row.study.modality, row.study.kind, row.state.value, candidate, *numbers, truth, row.verdict)
+        )
     columns = (
         "#", "modality", "missing identity", "decision", "candidate", "log10 LR", "P", "P(nobody)", "truth", "verdict"
     )  # fmt: skip
