@@ -99,24 +99,37 @@ class PixelObject:
             ``UNSUPPORTED_TRANSFER_SYNTAX``, ``UNSUPPORTED_PHOTOMETRIC``, ``TRUNCATED_PIXELS``, ``IMAGE_TOO_LARGE`` or
             ``UNDECODABLE_PIXELS``.
         """
-        from pydicom.pixels.decoders.base import get_decoder
-
         with quiet():
-            try:
-                decoder = get_decoder(self.transfer_syntax_uid)
-            except (NotImplementedError, ValueError):
-                raise refuse("UNSUPPORTED_TRANSFER_SYNTAX", "no decoder for this transfer syntax") from None
-            native = not decoder.is_encapsulated
+            decoder, plugin = self._decoder()
+            native = not plugin
             self._check_frame(index, native)
+            options: Any = {"decoding_plugin": plugin, "correct_unused_bits": not native}
             try:
-                runner_options: Any = {"correct_unused_bits": not native}
-                values, _ = decoder.as_array(self.dataset, index=index, raw=self.samples == 1, **runner_options)
+                values, _ = decoder.as_array(self.dataset, index=index, raw=self.samples == 1, **options)
             except Exception as error:  # noqa: BLE001
-                # Codecs of three projects meet hostile bytes with errors of any type; each is the same refusal.
+                # Codecs meet hostile bytes with errors of any type; each is the same refusal.
                 raise refuse("UNDECODABLE_PIXELS", f"the decoder failed ({type(error).__name__})") from None
         if values.ndim != 2 and values.shape[2:] != (3,):
             raise refuse("UNSUPPORTED_PHOTOMETRIC", f"{self.samples} samples per pixel")
         return self._align(values) if native and values.ndim == 2 else values
+
+    def _decoder(self) -> tuple[Any, str]:
+        """The decoder of the transfer syntax and the plugin to use, '' for native pixels.
+
+        GDCM is left out on purpose: its JPEG, JPEG-LS and JPEG 2000 decoders abort the process on damaged frames.
+        """
+        from pydicom.pixels.decoders.base import get_decoder
+
+        try:
+            decoder = get_decoder(self.transfer_syntax_uid)
+        except (NotImplementedError, ValueError):
+            raise refuse("UNSUPPORTED_TRANSFER_SYNTAX", "no decoder for this transfer syntax") from None
+        if not decoder.is_encapsulated:
+            return decoder, ""
+        plugin = "pydicom" if self.transfer_syntax_uid == _RLE else "pylibjpeg"
+        if plugin not in decoder.available_plugins:
+            raise refuse("UNSUPPORTED_TRANSFER_SYNTAX", "no decoder that survives damage for this transfer syntax")
+        return decoder, plugin
 
     def _check_frame(self, index: int, native: bool) -> None:
         samples = self.rows * self.columns * self.samples

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import threading
 import warnings
@@ -102,6 +104,39 @@ def test_frames_announce_the_size_they_have() -> None:
 
     for data, expected in ((samples()[5], 1024), (samples()[4], None)):
         assert frame_pixels(get_frame(dcmread(BytesIO(data)).PixelData, 0, number_of_frames=1)) == expected
+
+
+def test_damaged_frames_never_end_the_process() -> None:
+    """Some decoders abort on these instead of raising; the worker that loads them must live on."""
+    code = """
+import random, sys
+from pathlib import Path
+import pydicom.data
+from pydicom import dcmread
+from pydicom.encaps import encapsulate, get_frame
+from inference.imaging.headers import read_header
+from inference.imaging.pixels import open_pixels
+from config.errors import ImagingError
+path, refused = Path(sys.argv[1]), 0
+for name in ("MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "JPGExtended", "SC_rgb_jpeg_dcmtk"):
+    ds = dcmread(Path(pydicom.data.__file__).parent / "test_files" / f"{name}.dcm")
+    sound = get_frame(ds.PixelData, 0, number_of_frames=1)
+    for seed in range(60):
+        rng, frame = random.Random(seed), bytearray(sound)
+        for _ in range(4):
+            frame[rng.randrange(20, rng.choice([120, 600, len(frame)]))] = rng.randrange(256)
+        ds.PixelData = encapsulate([bytes(frame)])
+        ds.save_as(path)
+        try:
+            open_pixels(read_header(path), 2**24).frame()
+        except ImagingError:
+            refused += 1
+print(refused)
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, "-c", code, f"{folder}/a"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert int(done.stdout.split()[-1]) > 40
 
 
 def test_quiet_holds_in_overlapping_threads_and_ends_with_the_last() -> None:
