@@ -11,7 +11,8 @@ durable does the object move to its place, do readers hear of it, and is the sen
 
 from __future__ import annotations
 
-import uuid
+import itertools
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -74,6 +75,7 @@ class Committer:
         self._syncing = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
         self._slots: deque[Path] = deque()
         self._slots_lock = Lock()
+        self._slot_numbers = itertools.count(1)
         self._moved_into: set[Path] = set()
         self._waiting: list[_Entry] = []
         self._waiting_lock = Lock()
@@ -81,7 +83,7 @@ class Committer:
         self.recovery = self._recover()
 
     def receive(self, identity: ObjectIdentity) -> IncomingObject:
-        """A new object to stream into. Raises what :class:`IncomingObject` raises."""
+        """A new object to stream into. Raises DiskFullError before anything is written, or as IncomingObject does."""
         self.spool.ensure_free()
         slot = self._slot()
         try:
@@ -125,9 +127,9 @@ class Committer:
             return self._slots.popleft()
 
     def _make_slots(self) -> None:
-        made = [self.spool.incoming / uuid.uuid4().hex for _ in range(_SLOTS)]
+        made = [self.spool.incoming / f"slot-{next(self._slot_numbers)}" for _ in range(_SLOTS)]
         for path in made:
-            path.touch(mode=0o600)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         sync_folder(self.spool.incoming)
         self._slots.extend(made)
 

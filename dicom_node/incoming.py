@@ -43,7 +43,8 @@ class IncomingObject:
     Raises
     ------
     DiskFullError
-        when the reserve ``min_free_bytes`` is touched, before anything is written, or when a write finds no space.
+        when a write finds no space, or when a long object comes to touch the reserve ``min_free_bytes``. Whether the
+        reserve is touched already is for the caller to ask first.
     StorageError
         when the file system fails otherwise.
     HeaderError
@@ -59,7 +60,6 @@ class IncomingObject:
         self._digest = hashlib.sha256()
         self._unchecked = 0
         header = canonical_header(identity)
-        ensure_free(self._folder, min_free_bytes)
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

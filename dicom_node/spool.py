@@ -158,6 +158,7 @@ class Spool:
                 continue  # removed meanwhile
 
     def _put(self, identity: ObjectIdentity, chunks: Iterable[bytes | memoryview], source: Source) -> StoredObject:
+        self.ensure_free()
         incoming = IncomingObject(self.staging / uuid.uuid4().hex, self.min_free_bytes, identity)
         try:
             for chunk in chunks:
