@@ -1,7 +1,8 @@
 """Raw scores to log10 likelihood ratios, by a stored calibration that knows how far its data reach.
 
-The map is affine in the score, fitted by logistic regression with equal weight for mated and non-mated scores
-(so that the logit *is* the log likelihood ratio), and bounded by its own data. For any likelihood ratio that never
+The map is affine in Fisher's z of the score (atanh, which spreads out the cosines near 1 where mates crowd), fitted by
+logistic regression with equal weight for mated and non-mated scores (so that the logit *is* the log likelihood ratio),
+and bounded by its own data. For any likelihood ratio that never
 falls with the score s, E[LR | non-mated] = 1 gives
 
     LR(s) <= 1 / P(S >= s | non-mated)     and likewise     LR(s) >= P(S <= s | mated)
@@ -29,14 +30,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from config.errors import CalibrationError
 
-FORMAT = 1
+FORMAT = 2
 Scope = Literal["phantom", "site"]
 # Below these a fit says more about chance than about the encoder.
 MIN_MATED, MIN_NONMATED = 20, 100
 # A stratum with this many mated scores weighs as much as the global map.
 SHRINKAGE_MATED = 50
 # Strength of the pull towards a slope of zero, in units of one pair of observations: it keeps separable data finite.
-_RIDGE = 1.0
+_RIDGE = 0.1
+# Beyond this cosine two images are copies, not better mates.
+_LARGEST_SCORE = 0.995
 _KNOTS = 64
 
 
@@ -63,7 +66,10 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class ScoreMap:
-    """log10 LR = ``intercept`` + ``slope`` * score, bounded by the tails of the scores that it was fitted on."""
+    """log10 LR = ``intercept`` + ``slope`` * z, bounded by the tails of the scores that it was fitted on.
+
+    z is :func:`fisher_z` of the score.
+    """
 
     intercept: float
     slope: float
@@ -78,7 +84,7 @@ class ScoreMap:
             raise CalibrationError("a score is NaN or infinite and is refused", reason="NOT_FINITE")
         upper = self.nonmated_tail.log10_bound(values, +1.0)
         lower = self.mated_tail.log10_bound(values, -1.0)
-        bounded: NDArray[np.float64] = np.clip(self.intercept + self.slope * values, -lower, upper)
+        bounded: NDArray[np.float64] = np.clip(self.intercept + self.slope * fisher_z(values), -lower, upper)
         return bounded
 
 
@@ -156,6 +162,11 @@ class Calibration:
                 reason="CALIBRATION_DAMAGED",
             ) from None
         return found
+
+
+def fisher_z(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """atanh of cosines, which are kept away from -1 and 1."""
+    return np.asarray(np.arctanh(np.clip(scores, -_LARGEST_SCORE, _LARGEST_SCORE)))
 
 
 def stratum(modality: str, view: str) -> str:
@@ -236,7 +247,7 @@ def _fit_map(mated: NDArray[np.float64], nonmated: NDArray[np.float64]) -> Score
         )
     if not (np.isfinite(mated).all() and np.isfinite(nonmated).all()):
         raise CalibrationError("a calibration score is NaN or infinite", reason="NOT_FINITE")
-    intercept, slope = _logistic(mated, nonmated)
+    intercept, slope = _logistic(fisher_z(mated), fisher_z(nonmated))
     return ScoreMap(
         intercept=intercept / math.log(10),
         slope=slope / math.log(10),

@@ -17,9 +17,9 @@ from training.evaluation.metrics import cllr, min_cllr
 
 
 def gaussian(seed: int, mated: int = 400, nonmated: int = 20_000, gap: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
-    """Equal variances: the log LR is affine in the score, so the truth is known."""
+    """Equal variances of Fisher's z: the log LR is affine in it, so the truth is known."""
     rng = np.random.default_rng(seed)
-    return rng.normal(0.3 + gap, 0.1, mated), rng.normal(0.3, 0.1, nonmated)
+    return np.tanh(rng.normal(0.3 + gap, 0.1, mated)), np.tanh(rng.normal(0.3, 0.1, nonmated))
 
 
 def fitted(mated: np.ndarray, nonmated: np.ndarray, **strata: list[str]) -> Calibration:
@@ -32,9 +32,9 @@ FITTED = fitted(*gaussian(1))
 
 
 def test_it_finds_the_true_likelihood_ratio() -> None:
-    scores = np.linspace(0.3, 0.6, 7)
-    truth = (0.3 / 0.01 * (scores - 0.45)) / math.log(10)
-    np.testing.assert_allclose(FITTED.log10_lr(scores), truth, atol=0.2)
+    z = np.linspace(0.3, 0.6, 7)
+    truth = (0.3 / 0.01 * (z - 0.45)) / math.log(10)
+    np.testing.assert_allclose(FITTED.log10_lr(np.tanh(z)), truth, atol=0.2)
 
 
 def test_it_is_calibrated_on_fresh_scores() -> None:
