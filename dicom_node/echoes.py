@@ -1,46 +1,59 @@
-"""Our own re-links that come back: an archive that forwards what changed sends the node its own handiwork."""
+"""Instances that come again in other bytes and are still no news: encoded anew on the way, or moved by the node itself.
+
+Orthanc writes sequences in its own way when it sends, so what was fetched from it and what it forwards differ in bytes.
+And an archive that forwards what changed sends the node its own re-links back.
+"""
 
 from __future__ import annotations
 
-from config.errors import HeaderError
-from dicom_node.archives.elements import parse, pixel_sha256
+from config.errors import HeaderError, StorageError
+from dicom_node.archives.canonical import dataset_sha256
+from dicom_node.archives.elements import Part10, parse, pixel_sha256
 from dicom_node.archives.protocol import RelinkReceipt
 from dicom_node.identity import clean
 from dicom_node.ledger import Ledger
+from dicom_node.spool import Spool
 from inference.types import InstanceHeader
 
 
 class Echoes:
-    """Tells an instance that a re-link or its undo rewrote from one that somebody else changed.
+    """Tells an object that says nothing new from one that somebody changed.
 
-    Receipts are read once per study: one of these serves a batch of instances, not a process.
+    What it read of the ledger stays: one of these serves a batch of instances, not a process.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, spool: Spool) -> None:
         self._ledger = ledger
-        self._known: dict[str, tuple[RelinkReceipt, ...]] = {}
+        self._spool = spool
+        self._receipts: dict[str, tuple[RelinkReceipt, ...]] = {}
 
-    def is_echo(self, header: InstanceHeader) -> bool:
-        """Whether the object is an image that the node moved, under the identity it moved it to, or back to.
+    def is_echo(self, header: InstanceHeader, sha256: str) -> bool:
+        """Whether the object is, element by element, the one in force under its UID, or one that a re-link made of it.
 
-        Everything else about it may be encoded anew: archives write sequences as they like. Its pixels are compared.
+        A re-link's copy is known by its patient and its pixels: the archive may have written the rest as it likes.
         """
-        for receipt in self._receipts(header.study_uid):
-            pixels = receipt.instances.get(header.sop_instance_uid)
-            if pixels is None or _patient_id(header) not in _ids(receipt):
-                continue
-            try:
-                if pixel_sha256(parse(header.path.read_bytes())) == pixels:
-                    return True
-            except (OSError, HeaderError):
-                return False
-        return False
+        in_force = self._ledger.object_in_force(header.sop_instance_uid)
+        if in_force is None or in_force == sha256:
+            return False
+        try:
+            came = parse(header.path.read_bytes())
+            known = parse(self._spool.path(in_force).read_bytes())
+            return dataset_sha256(came) == dataset_sha256(known) or self._is_moved(header, came)
+        except (OSError, HeaderError, StorageError):
+            return False
 
-    def _receipts(self, study_uid: str) -> tuple[RelinkReceipt, ...]:
-        if study_uid not in self._known:
+    def _is_moved(self, header: InstanceHeader, came: Part10) -> bool:
+        pixels = pixel_sha256(came)
+        return any(
+            receipt.instances.get(header.sop_instance_uid) == pixels and _patient_id(header) in _ids(receipt)
+            for receipt in self._receipts_of(header.study_uid)
+        )
+
+    def _receipts_of(self, study_uid: str) -> tuple[RelinkReceipt, ...]:
+        if study_uid not in self._receipts:
             relinks = self._ledger.relinks(study_uid=study_uid)
-            self._known[study_uid] = tuple(RelinkReceipt.from_json(relink.receipt) for relink in relinks)
-        return self._known[study_uid]
+            self._receipts[study_uid] = tuple(RelinkReceipt.from_json(relink.receipt) for relink in relinks)
+        return self._receipts[study_uid]
 
 
 def _patient_id(header: InstanceHeader) -> str:

@@ -67,7 +67,7 @@ class Ingester:
         records, after = self._journal.read(position, self._batch)
         if not records:
             return None
-        echoes = Echoes(self._ledger)
+        echoes = Echoes(self._ledger, self._spool)
         items = [self._item(record, echoes) for record in records]
         report = self._ingest(items, CursorMove(CURSOR, old, str(after)))
         self._journal.trim(after)
@@ -85,7 +85,7 @@ class Ingester:
 
         Their association has to be ended by :meth:`Ledger.end_association` once all are there.
         """
-        echoes = Echoes(self._ledger)
+        echoes = Echoes(self._ledger, self._spool)
         return self._ingest([self._item(one.record(), echoes) for one in stored], None)
 
     def retry(self, sha256: str) -> IntakeReport:
@@ -94,7 +94,7 @@ class Ingester:
         if known is None or not known.failure:
             return IntakeReport()
         record = {name: getattr(known, name) for name in known.__dataclass_fields__}
-        return self._ingest([self._object(record, Echoes(self._ledger))], None)
+        return self._ingest([self._object(record, Echoes(self._ledger, self._spool))], None)
 
     def _ingest(self, items: Sequence[IntakeItem], move: CursorMove | None) -> IntakeReport:
         crash_point("ingest.headers_read")
@@ -141,7 +141,7 @@ class Ingester:
             log.error("ingest.header_failed", error=type(error).__name__)
             return replace(received, failure="HEADER_FAILED")
         return replace(
-            received, header=header, person=self._person(header), echo=echoes.is_echo(header)
+            received, header=header, person=self._person(header), echo=echoes.is_echo(header, received.sha256)
         )
 
     def _person(self, header: InstanceHeader) -> PersonSeen | None:

@@ -38,7 +38,7 @@ from inference.types import InstanceHeader
 # Counters of this module.
 ADDED = "ingest_added"
 DUPLICATE = "ingest_duplicate"
-ECHO = "ingest_relink_echo"
+ECHO = "ingest_echo"
 CONFLICT = "ingest_conflict"
 QUARANTINED = "ingest_quarantined"
 

@@ -96,7 +96,7 @@ class PersonSeen:
 class ReceivedObject:
     """One durable object of the spool and what its header says; ``header`` is None when it could not be read.
 
-    An ``echo`` is an instance that the node itself had moved: other bytes under its UID are no conflict.
+    An ``echo`` says nothing new: other bytes under its UID are no conflict.
     """
 
     sha256: str

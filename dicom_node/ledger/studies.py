@@ -68,6 +68,11 @@ class Studies(Intake, Queue):
             row = session.get(Object, sha256)
             return None if row is None else _object(row)
 
+    def object_in_force(self, sop_instance_uid: str) -> str | None:
+        """SHA-256 of the object that stands for an instance; None when the instance is not known."""
+        with self._read() as session:
+            return session.scalar(select(Instance.sha256).where(Instance.sop_instance_uid == sop_instance_uid))
+
     def object_count(self) -> int:
         with self._read() as session:
             return session.scalar(select(func.count()).select_from(Object)) or 0

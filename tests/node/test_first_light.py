@@ -89,7 +89,7 @@ def test_an_orphan_is_reviewed_approved_late_slices_follow_and_undo_restores_eve
         echo = tmp_path / "echo.dcm"
         echo.write_bytes(archive_bytes(enrolled, uid)[0])
         send(enrolled, echo)
-        wait_for(lambda: ledger.counters("ingest_relink_echo"))
+        wait_for(lambda: ledger.counters("ingest_echo"))
         assert not ledger.conflicts(), "what the node wrote itself is no news when it comes back"
 
         late = write_film(tmp_path / "late", 2, 7, None, number=2)
