@@ -15,8 +15,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import file_digest
 from pathlib import Path
 from threading import Event, Lock
@@ -30,6 +29,7 @@ from dicom_node.incoming import IncomingObject, storage_error
 from dicom_node.journal import Journal, sync_folder
 from dicom_node.part10 import ObjectIdentity
 from dicom_node.spool import Source, Spool, StoredObject, now_text
+from dicom_node.sync import SyncThreads
 
 _SLOTS = 128
 _SYNC_THREADS = 8
@@ -39,14 +39,24 @@ _MAX_BATCH = 64
 log = structlog.get_logger()
 
 
+def _taken_lock() -> Lock:
+    lock = Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(eq=False)
 class _Entry:
-    """One thing to commit: a record, and the object it speaks of if there is one."""
+    """One thing to commit: a record, and the object it speaks of if there is one.
+
+    ``turn`` is released when the entry is done, or when its thread has to lead the next commit.
+    """
 
     record: Mapping[str, Any]
     incoming: IncomingObject | None = None
     done: bool = False
     error: MedReIDError | None = None
+    turn: Lock = field(default_factory=_taken_lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +82,13 @@ class Committer:
         self.failed = Event()
         self._journal = journal or Journal(spool.journal_folder)
         self._journal.before_rotation = self._sync_moves
-        self._syncing = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
+        self._sync_threads = SyncThreads(_SYNC_THREADS)
         self._slots: deque[Path] = deque()
         self._slots_lock = Lock()
         self._slot_numbers = itertools.count(1)
         self._moved_into: set[Path] = set()
         self._waiting: list[_Entry] = []
+        self._led = False
         self._waiting_lock = Lock()
         self._commit_lock = Lock()
         self.recovery = self._recover()
@@ -115,7 +126,7 @@ class Committer:
                 slot.unlink(missing_ok=True)
             self._sync_moves()
             self._journal.close()
-            self._syncing.shutdown()
+            self._sync_threads.close()
 
     def _slot(self) -> Path:
         with self._slots_lock:
@@ -136,13 +147,25 @@ class Committer:
     def _commit(self, entry: _Entry) -> None:
         with self._waiting_lock:
             self._waiting.append(entry)
-        with self._commit_lock:
-            while not entry.done:
-                with self._waiting_lock:
-                    batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
-                self._commit_batch(batch)
+            follow, self._led = self._led, True
+        if follow:
+            entry.turn.acquire()
+        if not entry.done:
+            self._lead()
         if entry.error is not None:
             raise entry.error
+
+    def _lead(self) -> None:
+        """Commits for all that wait, wakes them, and leaves the lead to the first of those that came meanwhile."""
+        with self._waiting_lock:
+            batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+        with self._commit_lock:
+            self._commit_batch(batch)
+        with self._waiting_lock:
+            self._led = bool(self._waiting)
+            wake = batch[1:] + self._waiting[:1]
+        for entry in wake:
+            entry.turn.release()
 
     def _commit_batch(self, batch: list[_Entry]) -> None:
         try:
@@ -161,12 +184,13 @@ class Committer:
     def _make_durable(self, batch: list[_Entry]) -> None:
         if self.failed.is_set():
             raise StorageError("the journal failed; the receiver has to be started again")
-        syncs = [self._syncing.submit(_sync, entry) for entry in batch if entry.incoming is not None]
+        syncs = [(entry, self._sync_threads.start(entry.incoming)) for entry in batch if entry.incoming is not None]
         try:
             try:
                 self._journal.append([entry.record for entry in batch])
             finally:
-                wait(syncs)
+                for entry, sync in syncs:
+                    entry.error = sync.wait()
             good = [entry for entry in batch if entry.error is None]
             if len(good) < len(batch):
                 self._journal.void_last()
@@ -240,15 +264,6 @@ class Committer:
             return 0
         self._journal.void_last()
         return 1
-
-
-def _sync(entry: _Entry) -> None:
-    assert entry.incoming is not None
-    try:
-        entry.incoming.sync()
-    except OSError as error:
-        entry.error = storage_error(error, "an object was synced")
-    crash_point("commit.file_synced")
 
 
 def _fail(batch: list[_Entry], error: MedReIDError) -> None:

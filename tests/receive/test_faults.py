@@ -76,7 +76,7 @@ def check(spool: Stored, acknowledged: set[str]) -> None:
 
 def test_every_step_of_the_receive_path_has_its_crash_point() -> None:
     used = set()
-    for name in ("receive", "commit", "journal"):
+    for name in ("receive", "commit", "sync", "journal"):
         source = (ROOT / "dicom_node" / f"{name}.py").read_text()
         used |= {part.partition('"')[0] for part in source.split('crash_point("')[1:]}
     assert used == set(RECEIVE_POINTS)
