@@ -106,6 +106,23 @@ class Desk:
         self._close(study_uid, "RETRIED")
         self._node.audit.record(self._actor, Action.REQUEUE, study_uid)
 
+    def forget(self, patient: PatientKey) -> int:
+        """Deletes every embedding and template of a patient; the studies stay. Returns how many there were.
+
+        Raises
+        ------
+        CommandError
+            ``NOT_FOUND`` when the node knows nothing of the patient.
+        """
+        ledger = self._node.ledger
+        if ledger.patient(patient) is None:
+            raise CommandError("the node knows no such patient; check the ID and --issuer", reason="NOT_FOUND")
+        with ledger.transaction():
+            removed = ledger.forget(patient)
+            payload = {"patient": {"issuer": patient.issuer, "id": patient.id}, "embeddings": removed}
+            self._node.audit.record(self._actor, Action.FORGET, "", payload)
+        return removed
+
     @contextmanager
     def _leased(self, study_uid: str) -> Iterator[Claim]:
         ledger = self._node.ledger
@@ -137,10 +154,12 @@ class Desk:
         return self._node.known_patient(chosen) or PatientIdentity(chosen)
 
     def _standing(self, study_uid: str) -> RelinkRecord:
-        done = [r for r in self._node.ledger.relinks(study_uid=study_uid) if r.state is RelinkState.DONE]
-        if not done:
+        # One that was interrupted can be taken back as well: the archive cancels what it has of it.
+        standing = (RelinkState.INTENDED, RelinkState.DONE)
+        found = [r for r in self._node.ledger.relinks(study_uid=study_uid) if r.state in standing]
+        if not found:
             raise CommandError("the study is not linked, so there is nothing to undo", reason="NOT_FOUND")
-        return done[-1]
+        return found[-1]
 
     def _close(self, study_uid: str, resolution: str) -> None:
         self._node.ledger.close_items(self._actor, resolution, study_uid=study_uid)

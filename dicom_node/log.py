@@ -10,6 +10,15 @@ import structlog
 from config.settings import LogSettings
 
 
+def log_to_stderr() -> None:
+    """Warnings to standard error until the settings say otherwise: standard output is for results."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
 def configure_logging(settings: LogSettings, role: str = "") -> None:
     """Sets up structlog for this process; ``role`` is bound to every event."""
     level = logging.getLevelNamesMapping()[settings.level]

@@ -22,6 +22,7 @@ from dicom_node.spool import Spool
 from dicom_node.subject import Subject, subject_of
 from inference.encoders.registry import Registry
 from inference.imaging.options import LoadOptions
+from inference.imaging.rejections import check_allowed
 from inference.types import PatientIdentity, PatientKey, SeriesHeader
 
 log = structlog.get_logger()
@@ -100,10 +101,10 @@ class Node:
     def detector(self) -> OrphanDetector:
         return OrphanDetector(self.settings.orphans, self.settings.identity)
 
-    @property
+    @cached_property
     def load_options(self) -> LoadOptions:
         imaging = self.settings.imaging
-        return LoadOptions(frozenset(imaging.allow), imaging.max_decoded_bytes)
+        return LoadOptions(check_allowed(imaging.allow), imaging.max_decoded_bytes)
 
     def series(self, study_uid: str) -> tuple[SeriesHeader, ...]:
         """The series of a study with the files of the spool; what its retention already removed is left out."""

@@ -53,6 +53,9 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
+    from dicom_node.log import log_to_stderr
+
+    log_to_stderr()
     context.obj = Context(config)
 
 

@@ -71,7 +71,7 @@ def check_config(
     settings = context.obj.settings
     node = Node(settings)
     rules = node.rules.current
-    assert node.detector is not None
+    assert node.detector is not None and node.load_options is not None
     bundles = {name: node.registry.bundle(name).manifest.version for name in node.registry.names()}
     missing = sorted(rules.encoders - set(bundles))
     rows = []

@@ -1,4 +1,4 @@
-"""``approve``, ``reject``, ``undo`` and ``retry``: what a person says about a study."""
+"""``approve``, ``reject``, ``undo``, ``retry`` and ``forget``: what a person says about a study or a patient."""
 
 from __future__ import annotations
 
@@ -70,6 +70,24 @@ def retry(context: typer.Context, study: Reference) -> None:
         desk = Desk(node, person())
         desk.retry(desk.study_of(study))
     console.print("the study waits for a worker")
+
+
+@app.command()
+def forget(
+    context: typer.Context,
+    patient: Annotated[str, typer.Argument(help="Patient ID.")],
+    issuer: Annotated[str, typer.Option(help="Issuer of that Patient ID.")] = "",
+) -> None:
+    """Deletes all embeddings of a patient from ledger and galleries; the studies themselves stay."""
+    from dicom_node.audit import person
+    from dicom_node.cli.output import console
+    from dicom_node.desk import Desk
+    from dicom_node.node import Node
+    from inference.types import PatientKey
+
+    with Node(context.obj.settings) as node:
+        removed = Desk(node, person()).forget(PatientKey(issuer, patient))
+    console.print(f"{removed} embeddings deleted", highlight=False)
 
 
 def _say(record: object, what: str, json: bool) -> None:
