@@ -19,10 +19,10 @@ class Galleries:
     ledger
         where the vectors live; other workers and people at the command line change them.
     folder
-        holds one cache file per encoder version.
+        holds one cache file per encoder version; None keeps galleries in memory alone.
     """
 
-    def __init__(self, ledger: Ledger, folder: Path) -> None:
+    def __init__(self, ledger: Ledger, folder: Path | None) -> None:
         self._ledger = ledger
         self._folder = folder
         self._open: dict[tuple[str, str], tuple[FaissGallery, int]] = {}
@@ -43,15 +43,22 @@ class Galleries:
 
     def save(self) -> None:
         """Writes the cache files, so that the next start need not read every vector from the ledger."""
-        for (encoder, version), (gallery, revision) in self._open.items():
-            gallery.save(self._path(encoder, version), str(revision))
+        if self._folder is not None:
+            for (encoder, version), (gallery, revision) in self._open.items():
+                gallery.save(_file(self._folder, encoder, version), str(revision))
 
     def _opened(self, encoder: Encoder) -> tuple[FaissGallery, int]:
+        if self._folder is None:
+            return FaissGallery(encoder.name, encoder.version, encoder.dimension), 0
         # Read before the entries: what is committed between the two is applied again, which changes nothing.
         revision = self._ledger.embedding_revision()
-        path = self._path(encoder.name, encoder.version)
         gallery = FaissGallery.open(
-            path, encoder.name, encoder.version, encoder.dimension, lambda: self._entries(encoder), str(revision)
+            _file(self._folder, encoder.name, encoder.version),
+            encoder.name,
+            encoder.version,
+            encoder.dimension,
+            lambda: self._entries(encoder),
+            str(revision),
         )
         return gallery, revision
 
@@ -59,5 +66,6 @@ class Galleries:
         for page in self._ledger.embeddings_of(encoder.name, encoder.version):
             yield from page
 
-    def _path(self, encoder: str, version: str) -> Path:
-        return self._folder / f"{encoder}-{version}.faiss"
+
+def _file(folder: Path, encoder: str, version: str) -> Path:
+    return folder / f"{encoder}-{version}.faiss"

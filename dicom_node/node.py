@@ -76,7 +76,9 @@ class Node:
 
     @cached_property
     def galleries(self) -> Galleries:
-        return Galleries(self.ledger, self.settings.gallery_folder)
+        # A cache file would hold in clear what the ledger holds sealed.
+        sealed = bool(self.settings.node.embedding_key_file)
+        return Galleries(self.ledger, None if sealed else self.settings.gallery_folder)
 
     @cached_property
     def archive(self) -> Archive:

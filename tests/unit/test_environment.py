@@ -27,7 +27,8 @@ def test_nothing_that_is_linked_to_cuda_vision_is_there() -> None:
 
 @pytest.mark.parametrize("package", ["config", "inference", "dicom_node", "dicom_node.cli.app"])
 def test_importing_a_package_does_not_load_the_heavy_libraries(package: str) -> None:
-    code = f"import sys, {package}; print([m for m in ('torch', 'vtk', 'SimpleITK', 'sqlalchemy', 'cv2') if m in sys.modules])"
+    heavy = ("torch", "vtk", "SimpleITK", "sqlalchemy", "cv2")
+    code = f"import sys, {package}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
