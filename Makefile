@@ -18,6 +18,8 @@ $(STAMP): requirements.lock requirements-dev.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -r requirements.lock -r requirements-dev.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# Or the first syncs of a node wait until the disk has swallowed all that was just installed.
+	@sync
 	@touch $(STAMP)
 
 demo: install
