@@ -76,7 +76,7 @@ def main() -> None:
     except MedReIDError as error:
         from dicom_node.cli.output import errors, printable
 
-        errors.print(f"medreid: {printable(error)} [{error.reason}]", style="red", markup=False, highlight=False)
+        errors.print(f"medreid: {printable(error)} [{error.reason}]", style="red", markup=False, soft_wrap=True)
         sys.exit(exits.exit_code(error))
     except BrokenPipeError:
         sys.exit(Exit.OK)

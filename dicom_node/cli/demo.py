@@ -20,6 +20,7 @@ def demo(
     from dicom_node.cli.output import console, print_json
     from dicom_node.cli.progress import bar
     from dicom_node.demo import run_demo
+    from inference.imaging.isosurface import EGL_PACKAGES, egl_available
 
     result = run_demo(folder.absolute(), bar)
     sums = {str(verdict): number for verdict, number in result.sums().items()}
@@ -38,6 +39,13 @@ def demo(
         ("look on", f"MEDREID_HOME={home} medreid --config {result.folder / 'site.toml'} worklist"),
     ):
         console.print(f"{what:<9}{where}", highlight=False, soft_wrap=True)
+    if not egl_available():
+        console.print(
+            f"VTK found no EGL, so a CPU ray caster made the depth maps, with the same result; for speed: "
+            f"apt-get install {EGL_PACKAGES}",
+            style="dim",
+            soft_wrap=True,
+        )
     console.print(f"done in {result.seconds:.0f} s; audit chain {'whole' if result.audit_intact else 'BROKEN'}")
 
 
