@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.bench import cstore, decision
+from tests.bench import cstore, decision, passing
 
 
 def main() -> None:
-    figures = {"cstore": cstore.main(["--many", "10000"]), "decision": decision.main()}
+    figures = {"cstore": cstore.main(["--many", "10000"]), "decision": decision.main(), "passing": passing.main()}
     path = Path("reports") / "bench.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(figures, indent=1, default=str) + "\n")

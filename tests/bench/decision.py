@@ -57,7 +57,7 @@ def main(rounds: int = ROUNDS) -> dict[str, Any]:
                     "median_s": statistics.median(seconds),
                     "worst_s": max(seconds),
                 }
-            figures["peak_rss_mb"] = _memory(node.pid)
+            figures["peak_rss_mb"] = memory(node.pid, "VmHWM")
     show(figures, console)
     return figures
 
@@ -84,15 +84,15 @@ def _decide(node: NodeProcess, ledger: Ledger, files: list[Path]) -> float:
     return time.monotonic() - released
 
 
-def _memory(pid: int) -> dict[str, float]:
-    """Peak resident memory of each role in MB."""
+def memory(pid: int, what: str) -> dict[str, float]:
+    """Resident memory of each role of a node in MB: ``VmRSS`` now, ``VmHWM`` at its peak."""
     found = {}
     for child in psutil.Process(pid).children(recursive=True):
         arguments = child.cmdline()
         if "--role" in arguments:
             status = Path(f"/proc/{child.pid}/status").read_text()
-            peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-            found[arguments[arguments.index("--role") + 1]] = int(peak.split()[1]) / 1024
+            size = next(line for line in status.splitlines() if line.startswith(what))
+            found[arguments[arguments.index("--role") + 1]] = int(size.split()[1]) / 1024
     return found
 
 

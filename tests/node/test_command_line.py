@@ -60,7 +60,8 @@ def test_check_config_names_what_cannot_be_used(tmp_path: Path, text: str, named
 def test_a_routing_rule_for_an_encoder_without_bundle_is_exit_6(tmp_path: Path) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text(
-        'version = 1\n[[rules]]\nname = "all"\nwhy = "a test"\nwhen = [{ attribute = "Modality", any = { present = true } }]\nencoders = ["no-such-encoder"]\n'
+        'version = 1\n[[rules]]\nname = "all"\nwhy = "a test"\nencoders = ["no-such-encoder"]\n'
+        'when = [{ attribute = "Modality", any = { present = true } }]\n'
     )
     done = medreid(tmp_path / "home", "check-config", MEDREID_ROUTING__FILE=str(rules))
     assert done.returncode == Exit.BROKEN, done.stderr

@@ -130,16 +130,19 @@ def configuration(folder: Path, http_port: int, dicom_port: int, **changes: Any)
 
 
 @contextlib.contextmanager
-def orthanc(folder: Path, *, dicomweb: bool = False, **changes: Any) -> Iterator[Orthanc]:
+def orthanc(
+    folder: Path, *, dicomweb: bool = False, ports: tuple[int, int] | None = None, **changes: Any
+) -> Iterator[Orthanc]:
     """Starts Orthanc, waits until it answers, and ends it (by its process id) on leaving.
 
+    ``ports`` (HTTP, DICOM) serve to start one again where it was.
     ``changes`` go over the configuration, e.g. ``OverwriteInstances=True`` or ``DicomModalities={...}``.
     """
     (folder / "storage").mkdir(parents=True, exist_ok=True)
     (folder / "password").write_text(PASSWORD + "\n")
     plugins = [str(DICOMWEB_PLUGIN)] if dicomweb else []
     for attempt in range(3):  # a port found free may be taken before Orthanc binds it
-        http_port, dicom_port = free_port(), free_port()
+        http_port, dicom_port = ports or (free_port(), free_port())
         values = configuration(folder, http_port, dicom_port, **{"Plugins": plugins, **changes})
         (folder / "orthanc.json").write_text(json.dumps(values))
         with (folder / "orthanc.log").open("ab") as log:
