@@ -51,7 +51,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=dropped)
 
 
+@pytest.fixture
+def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Takes a figure that the run should end with, whatever process the test ran in."""
+    return lambda text: record_property("report", text)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    figures = [
+        str(value)
+        for outcome in ("passed", "failed")
+        for test in terminalreporter.stats.get(outcome, [])
+        for name, value in getattr(test, "user_properties", [])
+        if name == "report" and test.when == "call"
+    ]
+    if figures:
+        terminalreporter.section("figures")
+        for text in figures:
+            terminalreporter.write_line(text)
     for name, count in sorted(_left_out.items()):
         terminalreporter.write_line(f"left out: {count} tests that need {name} ({PEERS[name][1]})", yellow=True)
 

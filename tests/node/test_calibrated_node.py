@@ -70,7 +70,9 @@ def home(calibrated: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_site_that_calibrated_gets_links_and_none_of_them_is_wrong(home: Path, tmp_path: Path) -> None:
+def test_a_site_that_calibrated_gets_links_and_none_of_them_is_wrong(
+    home: Path, tmp_path: Path, report: Callable[[str], None]
+) -> None:
     for person in ORPHANS:
         write_film(tmp_path / "orphans", person, 5, ["", None, "UNKNOWN", "0000"][person % 4])
     for person in STRANGERS:
@@ -88,7 +90,7 @@ def test_a_site_that_calibrated_gets_links_and_none_of_them_is_wrong(home: Path,
                 if linked
                 else f"{record.state.value} of " + ("the enrolled" if truth else "strangers")
             ] += 1
-    print(f"\n{dict(counted)} of {len(ORPHANS)} orphans and {len(STRANGERS)} strangers, {ENROLLED} enrolled")
+    report(f"patterns, bold policy: {dict(counted)} of {len(ORPHANS)} orphans and {len(STRANGERS)} strangers")
     assert counted["wrong"] == 0
     assert counted["right"] > len(ORPHANS) // 2, f"zero wrong links are easy for a node that never links: {counted}"
 

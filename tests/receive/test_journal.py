@@ -148,21 +148,6 @@ def test_damage_before_the_published_end_is_an_error_for_writer_and_reader(tmp_p
         JournalReader(tmp_path).read(Position())
 
 
-def test_a_voided_frame_is_empty_and_moves_no_position(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.append([record(1)])
-    journal.append([record(2)])
-    before = journal.position
-    assert [one["n"] for one in journal.last()] == [2]
-    journal.void_last()
-    assert journal.position == before
-    assert journal.last() == []
-    journal.append([record(3)])
-    journal.publish()
-    journal.close()
-    assert read_all(tmp_path, limit=1) == [1, 3]
-
-
 def test_one_writer_only(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     with pytest.raises(JournalError, match="another receiver"):

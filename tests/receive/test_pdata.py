@@ -56,13 +56,23 @@ def close(stream: PDataStream) -> None:
     stream.socket_for_test.close()  # type: ignore[attr-defined]
 
 
+def take(stream: PDataStream, room: int = 7) -> bytes:
+    """All data of the present PDV, read through a buffer of ``room`` bytes."""
+    data, buffer = b"", memoryview(bytearray(room))
+    while stream.fragment_left:
+        count = stream.read_into(buffer)
+        assert 0 < count <= room
+        data += buffer[:count]
+    assert stream.read_into(buffer) == 0
+    return data
+
+
 def read_all(stream: PDataStream) -> list[tuple[int, bool, bool, bytes]]:
     found = []
     with pytest.raises(ConnectionLostError):
         while True:
             fragment = stream.next_fragment()
-            data = b"".join(bytes(piece) for piece in stream.data())
-            found.append((fragment.context_id, fragment.is_command, fragment.is_last, data))
+            found.append((fragment.context_id, fragment.is_command, fragment.is_last, take(stream)))
     close(stream)
     return found
 
@@ -144,8 +154,7 @@ def test_any_bytes_end_in_a_named_way(data: bytes) -> None:
     with pytest.raises((ProtocolError, ConnectionLostError, OtherPduError)):
         while True:
             stream.next_fragment()
-            for piece in stream.data():
-                assert len(piece) <= 64
+            assert len(take(stream)) <= 64
     close(stream)
 
 
@@ -196,8 +205,7 @@ def test_a_record_is_what_came(data: bytes, sizes: list[int]) -> None:
         stream.start_record()
         for _ in range(2):
             stream.next_fragment()
-            for _ in stream.data():
-                pass
+            take(stream)
         assert bytes(stream.record or b"") == one
     close(stream)
 
@@ -205,13 +213,11 @@ def test_a_record_is_what_came(data: bytes, sizes: list[int]) -> None:
 def test_a_record_that_begins_inside_a_pdu_is_a_pdu_of_its_own() -> None:
     stream = feed(p_data(pdv(1, 2, b"end of data"), pdv(1, 3, b"command")))
     assert stream.next_fragment() == Fragment(1, False, True, 11)
-    for _ in stream.data():
-        pass
+    take(stream)
     assert stream.inside_pdu
     stream.start_record()
     stream.next_fragment()
-    for _ in stream.data():
-        pass
+    take(stream)
     assert bytes(stream.record or b"") == p_data(pdv(1, 3, b"command"))
     close(stream)
 
@@ -235,17 +241,17 @@ def test_lengths_that_lie_are_named(data: bytes, name: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         while True:
             stream.next_fragment()
-            for _ in stream.data():
-                pass
+            take(stream)
     assert caught.value.name == name
     close(stream)
 
 
-def test_another_pdu_is_given_back_with_its_header() -> None:
+def test_what_was_read_of_another_pdu_is_given_back() -> None:
     stream = feed(pdu(5, b"\0\0\0\0"))
     with pytest.raises(OtherPduError) as caught:
         stream.next_fragment()
-    assert caught.value.header == pdu(5, b"\0\0\0\0")[:6]
+    assert len(caught.value.start) >= 6
+    assert pdu(5, b"\0\0\0\0").startswith(caught.value.start)
     close(stream)
 
 

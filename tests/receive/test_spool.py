@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import threading
@@ -169,7 +168,7 @@ def test_recovery_moves_on_what_the_journal_names(spool: Spool) -> None:
     spool.path(sha256).rename(spool.incoming / "slot")  # as if the move had not reached the disk
     again = Committer(spool)
     again.close()
-    assert again.recovery == Recovery(restored=1, removed=0, voided=0, associations_lost=0)
+    assert again.recovery == Recovery(restored=1, removed=0, associations_lost=0)
     assert dict(spool.verify()) == {sha256: True}
 
 
@@ -182,20 +181,6 @@ def test_recovery_removes_what_nobody_was_told_of(spool: Spool) -> None:
     again.close()
     assert again.recovery == Recovery(restored=0, removed=2)
     assert not list(spool.incoming.iterdir()) and not list(spool.hashes())
-
-
-def test_recovery_voids_a_frame_whose_object_did_not_make_it(spool: Spool) -> None:
-    committer = Committer(spool)
-    kept = put(committer, 1)
-    lost = hashlib.sha256(b"never arrived").hexdigest()
-    committer._journal.append([{"kind": "instance", "sha256": lost, "association": "a1"}])
-    crash(committer)
-    assert [one["sha256"] for one in records(spool)] == [kept], "it was not published"
-    again = Committer(spool)
-    again.close()
-    assert again.recovery.voided == 1
-    assert [one.get("sha256") for one in records(spool)] == [kept, None]
-    assert records(spool)[-1]["how"] == "lost"
 
 
 def test_recovery_ends_associations_that_were_cut_off_once(spool: Spool) -> None:

@@ -5,6 +5,8 @@ Zero wrong links is easy for one who never links, so the report prints what was 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from config.settings import Settings
@@ -42,18 +44,15 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return request.param, trial, encodings, encoder, registry.calibration("general"), site
 
 
-def show(capsys: pytest.CaptureFixture[str], title: str, trial: Trial, tally: Tally) -> None:
+def show(report: Callable[[str], None], title: str, trial: Trial, tally: Tally) -> None:
     low, high = tally.rank1_interval
-    with capsys.disabled():
-        print(
-            f"\n{title}: {len(trial.orphans)} orphans, {len(trial.strangers)} strangers, {len(trial.enrolled)} enrolled"
-        )
-        print(
-            f"  rank-1 {tally.rank1:.3f} [{low:.3f}, {high:.3f}] (95 % over persons), "
-            f"pixels {tally.pixel_rank1:.3f}, chance {tally.chance:.3f}"
-        )
-        for name, count in sorted(tally.counts.items()):
-            print(f"  {name}: {count}")
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(tally.counts.items()))
+    report(
+        f"{title}: {len(trial.orphans)} orphans, {len(trial.strangers)} strangers, {len(trial.enrolled)} enrolled; "
+        f"rank-1 {tally.rank1:.3f} [{low:.3f}, {high:.3f}] (95 % over persons), pixels {tally.pixel_rank1:.3f}, "
+        f"chance {tally.chance:.3f}; linked right {tally['linked right']}, "
+        f"linked wrong {tally['linked wrong']}; {counts}"
+    )
 
 
 def test_persons_of_calibration_and_trial_are_disjoint(case: Case) -> None:
@@ -66,20 +65,20 @@ def test_persons_of_calibration_and_trial_are_disjoint(case: Case) -> None:
 
 
 def test_without_a_sites_own_calibration_nothing_is_linked(
-    case: Case, settings: Settings, capsys: pytest.CaptureFixture[str]
+    case: Case, settings: Settings, report: Callable[[str], None]
 ) -> None:
     name, trial, encodings, encoder, shipped, _ = case
     tally = run_trial(trial, encodings, encoder, shipped, settings)
-    show(capsys, f"{name}, calibration as shipped", trial, tally)
+    show(report, f"{name}, calibration as shipped", trial, tally)
     assert tally["linked right"] == tally["linked wrong"] == 0
 
 
 def test_after_a_sites_calibration_no_link_is_wrong(
-    case: Case, settings: Settings, capsys: pytest.CaptureFixture[str]
+    case: Case, settings: Settings, report: Callable[[str], None]
 ) -> None:
     name, trial, encodings, encoder, _, site = case
     tally = run_trial(trial, encodings, encoder, site, settings)
-    show(capsys, f"{name}, calibrated on other patients of the site", trial, tally)
+    show(report, f"{name}, calibrated on other patients of the site", trial, tally)
     assert tally["linked wrong"] == 0
     assert sum(tally.counts.values()) == len(trial.orphans) + len(trial.strangers)
     assert tally.rank1_interval[0] > 5 * tally.chance
