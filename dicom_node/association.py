@@ -179,7 +179,7 @@ class ReceiverDUL(DULServiceProvider):
                 came = True
                 handover = self._service.serve()
             except OtherPduError as other:
-                sock.give_back(other.header)
+                sock.give_back(other.start)
                 self._read_pdu_data()
                 return True
             except ConnectionLostError as error:

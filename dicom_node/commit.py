@@ -1,12 +1,12 @@
-"""Group commit: the objects that several associations finished are made durable together, then acknowledged.
+"""Group commit: the objects that several associations finished are journalled together, then acknowledged.
 
-An object arrives in a slot, a file of ``incoming/`` whose name was durable before its first byte came. Its content and
-the journal are then synced side by side, which costs the disk little more than one of the two. Only when both are
-durable does the object move to its place, do readers hear of it, and is the sender answered. So at a start
+An object arrives in a slot, a file of ``incoming/`` whose name was durable before its first byte came. Each association
+syncs its own slot; most of it is on disk by then, because the disk was told to begin while the rest was still coming.
+Whoever comes first then journals all that are synced with one write and one sync. Only then do the objects move to
+their places, do readers hear of them, and are the senders answered. So at a start
 
 - a slot whose content the journal names was being moved: it moves on;
-- any other slot was never acknowledged: it goes;
-- a journal frame whose objects are not all there was never acknowledged: it is voided. Only the last can be one.
+- any other slot was never acknowledged: it goes.
 """
 
 from __future__ import annotations
@@ -29,10 +29,8 @@ from dicom_node.incoming import IncomingObject, storage_error
 from dicom_node.journal import Journal, sync_folder
 from dicom_node.part10 import ObjectIdentity
 from dicom_node.spool import Source, Spool, StoredObject, now_text
-from dicom_node.sync import SyncThreads
 
 _SLOTS = 128
-_SYNC_THREADS = 8
 # So many records fit into a frame of the journal, however long the UIDs in them.
 _MAX_BATCH = 64
 
@@ -61,11 +59,10 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a start found left over: objects that moved on, slots that went, frames voided, associations cut off."""
+    """What a start found left over: objects that moved on, slots that went, associations cut off."""
 
     restored: int = 0
     removed: int = 0
-    voided: int = 0
     associations_lost: int = 0
 
 
@@ -82,7 +79,6 @@ class Committer:
         self.failed = Event()
         self._journal = journal or Journal(spool.journal_folder)
         self._journal.before_rotation = self._sync_moves
-        self._sync_threads = SyncThreads(_SYNC_THREADS)
         self._slots: deque[Path] = deque()
         self._slots_lock = Lock()
         self._slot_numbers = itertools.count(1)
@@ -111,6 +107,12 @@ class Committer:
         DiskFullError, StorageError
             when it is not stored; nothing of it stays behind, or a recovery will remove it.
         """
+        try:
+            incoming.sync()
+        except StorageError:
+            incoming.discard()
+            raise
+        crash_point("commit.file_synced")
         stored = StoredObject(incoming.sha256, incoming.size, incoming.identity, source, now_text())
         self._commit(_Entry(stored.record(), incoming))
         return stored
@@ -126,7 +128,6 @@ class Committer:
                 slot.unlink(missing_ok=True)
             self._sync_moves()
             self._journal.close()
-            self._sync_threads.close()
 
     def _slot(self) -> Path:
         with self._slots_lock:
@@ -184,19 +185,10 @@ class Committer:
     def _make_durable(self, batch: list[_Entry]) -> None:
         if self.failed.is_set():
             raise StorageError("the journal failed; the receiver has to be started again")
-        syncs = [(entry, self._sync_threads.start(entry.incoming)) for entry in batch if entry.incoming is not None]
         try:
-            try:
-                self._journal.append([entry.record for entry in batch])
-            finally:
-                for entry, sync in syncs:
-                    entry.error = sync.wait()
-            good = [entry for entry in batch if entry.error is None]
-            if len(good) < len(batch):
-                self._journal.void_last()
-                self._journal.append([entry.record for entry in good])
+            self._journal.append([entry.record for entry in batch])
             crash_point("commit.durable")
-            self._move_into_place(good)
+            self._move_into_place(batch)
         finally:
             if self._journal.broken:
                 self.failed.set()
@@ -234,12 +226,11 @@ class Committer:
                 open_associations.pop(record["association"], None)
         restored, removed = self._settle_slots(acknowledged)
         self._sync_moves()
-        voided = self._void_unfinished()
         self._journal.publish()
         for association in open_associations:
             self.note({"kind": "association_end", "association": association, "how": "lost", "at": now_text()})
-        found = Recovery(restored, removed, voided, len(open_associations))
-        log.info("spool.recovered", restored=restored, removed=removed, voided=voided, cut_off=found.associations_lost)
+        found = Recovery(restored, removed, len(open_associations))
+        log.info("spool.recovered", restored=restored, removed=removed, cut_off=found.associations_lost)
         return found
 
     def _settle_slots(self, acknowledged: set[str]) -> tuple[int, int]:
@@ -258,14 +249,7 @@ class Committer:
             crash_point("recover.settled")
         return restored, removed
 
-    def _void_unfinished(self) -> int:
-        wanted = [record["sha256"] for record in self._journal.last() if record["kind"] == "instance"]
-        if all(self.spool.path(sha256).is_file() for sha256 in wanted):
-            return 0
-        self._journal.void_last()
-        return 1
-
 
 def _fail(batch: list[_Entry], error: MedReIDError) -> None:
     for entry in batch:
-        entry.error = entry.error or error
+        entry.error = error

@@ -10,8 +10,10 @@ from pathlib import Path
 from config.errors import DiskFullError, StorageError
 from dicom_node.part10 import ObjectIdentity, canonical_header
 
-# How often the free space is looked at again, and dirty pages are sent on their way, while a long object streams in.
+# How often the free space is looked at again while a long object streams in.
 _CHECK_BYTES = 32 * 1024 * 1024
+# Less than this the disk writes as fast as it is told to.
+_WRITEBACK_BYTES = 64 * 1024
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -58,46 +60,46 @@ class IncomingObject:
         self._folder = path.parent
         self._min_free_bytes = min_free_bytes
         self._digest = hashlib.sha256()
-        self._unchecked = 0
-        header = canonical_header(identity)
+        self._checked = 0
+        # Written together with the first data.
+        self._header = canonical_header(identity)
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise storage_error(error, "an object was opened") from error
-        try:
-            self.write(header)
-        except BaseException:
-            self.discard()
-            raise
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Appends ``data``."""
-        view = memoryview(data)
+        """Appends ``data``, best a few hundred kilobytes of it: the disk begins with them while they are hashed."""
+        parts, self._header = [self._header, data], b""
+        start, self.size = self.size, self.size + len(parts[0]) + len(data)
         try:
-            while view:
-                view = view[os.write(self._file, view) :]
+            written = os.writev(self._file, parts)
+            while written < self.size - start:  # a limit is near
+                written += os.write(self._file, b"".join(parts)[written:])
+            if len(data) >= _WRITEBACK_BYTES:
+                # "Not needed" has the kernel start to write these pages; being dirty, they stay in its cache.
+                os.posix_fadvise(self._file, start, self.size - start, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             raise storage_error(error, "an object was received") from error
-        self._digest.update(data)
-        self.size += len(data)
-        self._unchecked += len(data)
-        if self._unchecked >= _CHECK_BYTES:
-            self._unchecked = 0
-            self.start_writeback()
+        for part in parts:
+            self._digest.update(part)
+        if self.size - self._checked >= _CHECK_BYTES:
+            self._checked = self.size
             ensure_free(self._folder, self._min_free_bytes)
-
-    def start_writeback(self) -> None:
-        """Has the kernel begin to write what is there, so that a later sync of several objects waits once for all."""
-        os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 of the whole file so far."""
+        """Hex SHA-256 of the file, once it is complete and synced."""
         return self._digest.hexdigest()
 
     def sync(self) -> None:
-        """Makes the file's content durable."""
-        os.fdatasync(self._file)
+        """Makes the complete file's content durable."""
+        if self._header:
+            self.write(b"")
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise storage_error(error, "an object was synced") from error
 
     def place(self, path: Path) -> None:
         """Gives the complete file its place, over whatever has the same name (and so the same content)."""

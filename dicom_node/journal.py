@@ -74,7 +74,6 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._lock = Lock()
         self._broken = False
-        self._last: int | None = None
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file = _lock_folder(folder)
         for leftover in folder.glob("*.making"):
@@ -105,23 +104,7 @@ class Journal:
             if self._offset + len(frame) > self._length:
                 self._rotate(len(frame))
             self._write(frame, self._offset)
-            self._last, self._offset = self._offset, self._offset + len(frame)
-
-    def void_last(self) -> None:
-        """Empties the last frame: what it says did not come to pass, and nobody was told it had.
-
-        It keeps its length, so that no position changes.
-        """
-        with self._lock:
-            if self._last is not None:
-                self._write(_void(self._offset - self._last), self._last)
-
-    def last(self) -> list[dict[str, Any]]:
-        """Records of the present segment's last frame, the only one that a crash can cut off from its objects."""
-        if self._last is None:
-            return []
-        content = os.pread(self._file, self._offset - self._last, self._last)
-        return next((_decode(payload) for payload, _ in _frames(content)), [])
+            self._offset += len(frame)
 
     def publish(self) -> None:
         """Shows readers everything appended so far. Needs no sync: opening the journal publishes anew."""
@@ -156,7 +139,7 @@ class Journal:
         crash_point("journal.segment_made")
         file = os.open(_segment_path(self.folder, number), os.O_RDWR | os.O_CLOEXEC)
         os.close(self._file)
-        self._file, self._number, self._offset, self._last = file, number, 0, None
+        self._file, self._number, self._offset = file, number, 0
         self._length = os.fstat(file).st_size
 
     def _make_segment(self, number: int, at_least: int = 0) -> int:
@@ -173,9 +156,7 @@ class Journal:
     def _cut_torn_tail(self) -> int:
         """Zeroes what follows the last whole record and returns where that ends."""
         content = os.pread(self._file, self._length, 0)
-        offset = 0
-        for _, after in _frames(content):
-            self._last, offset = offset, after
+        offset = max((after for _, after in _frames(content)), default=0)
         published = read_published(self.folder)
         if published is not None and published.segment == self._number and published.offset > offset:
             raise JournalError(
@@ -291,12 +272,6 @@ def _frame(records: Sequence[Record]) -> bytes:
     payload = json.dumps(records, separators=(",", ":")).encode("ascii")
     if len(payload) > MAX_FRAME_BYTES:
         raise JournalError("more records at once than a frame of the journal takes")
-    return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
-
-
-def _void(length: int) -> bytes:
-    """An empty frame of ``length`` bytes."""
-    payload = b"[]".ljust(length - _FRAME.size)
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 

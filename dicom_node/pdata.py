@@ -5,14 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 P_DATA_TF = 0x04
 HEADER_BYTES = 6
 # A command set is some 150 bytes; a C-STORE-RQ with the longest UIDs that are kept still fits well.
 MAX_COMMAND_BYTES = 16 * 1024
-BUFFER_BYTES = 128 * 1024
 
 C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
@@ -49,11 +47,11 @@ class ConnectionLostError(Exception):
 
 
 class OtherPduError(Exception):
-    """A PDU that is no P-DATA-TF came; ``header`` is what was read of it."""
+    """A PDU that is no P-DATA-TF came; ``start`` is what was read of it."""
 
-    def __init__(self, header: bytes) -> None:
+    def __init__(self, start: bytes) -> None:
         super().__init__("another PDU")
-        self.header = header
+        self.start = start
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +67,20 @@ class Fragment:
 class PDataStream:
     """Reads PDVs off a socket, in constant memory whatever the peer calls a length.
 
+    A PDU of one PDV costs two reads: its headers, then its data, which go straight to where the caller wants them.
     A PDU may be ``max_pdu_length`` bytes long; six more are forgiven, for peers that count its header.
     Timeouts are the socket's own. Set ``record`` to keep the PDUs as they come (for somebody else to read).
     """
 
     def __init__(self, sock: socket.socket, max_pdu_length: int) -> None:
         self.record: bytearray | None = None
+        self.fragment_left = 0
         self._max_pdu_length = max_pdu_length + HEADER_BYTES
         self._pdu_left = 0
-        self._fragment_left = 0
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
-        self._receive: Callable[[memoryview], int]
-        if isinstance(sock, ssl.SSLSocket):
-            self._receive = sock.recv_into
-        else:
-            self._receive = lambda view: sock.recv_into(view, 0, socket.MSG_WAITALL)
+        self._headers = memoryview(bytearray(2 * HEADER_BYTES))
+        # Inside TLS there is no waiting for all; the loops below do that.
+        self._wait_for_all = 0 if isinstance(sock, ssl.SSLSocket) else socket.MSG_WAITALL
+        self._receive_into = sock.recv_into
 
     @property
     def inside_pdu(self) -> bool:
@@ -98,59 +95,77 @@ class PDataStream:
 
     def next_fragment(self) -> Fragment:
         """The next PDV's header. The data of the one before must have been read."""
-        if self._pdu_left == 0:
+        headers = self._headers
+        if self._pdu_left:
+            if self._pdu_left < HEADER_BYTES:
+                raise ProtocolError("PDV_LENGTH")
+            self._fill(headers[HEADER_BYTES:])
+        else:
             self._next_pdu()
-        if self._pdu_left < HEADER_BYTES:
-            raise ProtocolError("PDV_LENGTH")
-        length, context_id, control = _PDV_HEADER.unpack(self._exactly(HEADER_BYTES))
+        length, context_id, control = _PDV_HEADER.unpack_from(headers, HEADER_BYTES)
         if not 2 <= length <= self._pdu_left - 4:
             raise ProtocolError("PDV_LENGTH")
+        if self.record is not None:
+            self.record += headers[HEADER_BYTES:]
         self._pdu_left -= HEADER_BYTES
-        self._fragment_left = length - 2
+        self.fragment_left = length - 2
         return Fragment(context_id, bool(control & _COMMAND_BIT), bool(control & _LAST_BIT), length - 2)
 
-    def data(self) -> Iterator[memoryview]:
-        """The present PDV's data in pieces that are valid until the next is asked for."""
-        while self._fragment_left:
-            piece = self._exactly(min(self._fragment_left, BUFFER_BYTES))
-            self._fragment_left -= len(piece)
-            self._pdu_left -= len(piece)
-            yield piece
+    def read_into(self, room: memoryview) -> int:
+        """Fills ``room`` with data of the present PDV, as far as both go; returns the number of bytes."""
+        count = min(self.fragment_left, len(room))
+        self._fill(room[:count])
+        self.fragment_left -= count
+        self._pdu_left -= count
+        if self.record is not None:
+            self.record += room[:count]
+        return count
 
     def finish_pdu(self, limit: int) -> None:
         """Reads the rest of the present PDU into the record."""
         if self._pdu_left > limit:
             raise ProtocolError("MESSAGE_TOO_LONG")
-        while self._pdu_left:
-            self._pdu_left -= len(self._exactly(min(self._pdu_left, BUFFER_BYTES)))
+        self.fragment_left = self._pdu_left
+        self.read_into(memoryview(bytearray(self._pdu_left)))
 
     def _next_pdu(self) -> None:
-        header = bytes(self._exactly(HEADER_BYTES))
-        pdu_type, length = _PDU_HEADER.unpack(header)
+        """Reads the headers of a PDU and of its first PDV, in one go where both have come.
+
+        No PDU is shorter than the two together but those that are not ours to read, and broken ones; so no more bytes
+        than a PDU's header are waited for before it has been looked at.
+        """
+        headers = self._headers
+        got = 0
+        while got < HEADER_BYTES:
+            got += self._receive(headers[got:], 0)
+        pdu_type, length = _PDU_HEADER.unpack_from(headers)
         if pdu_type != P_DATA_TF:
-            if self.record is not None:
-                del self.record[-HEADER_BYTES:]
-            raise OtherPduError(header)
+            raise OtherPduError(bytes(headers[:got]))
         if length > self._max_pdu_length:
             raise ProtocolError("PDU_TOO_LONG")
+        if length < HEADER_BYTES:
+            raise ProtocolError("PDV_LENGTH")
+        if got < len(headers):
+            self._fill(headers[got:])
+        if self.record is not None:
+            self.record += headers[:HEADER_BYTES]
         self._pdu_left = length
 
-    def _exactly(self, count: int) -> memoryview:
-        view = self._buffer[:count]
+    def _fill(self, view: memoryview) -> None:
         done = 0
-        while done < count:
-            try:
-                got = self._receive(view[done:])
-            except (BlockingIOError, TimeoutError) as error:
-                raise ConnectionLostError("STALLED") from error
-            except OSError as error:  # a reset, a TLS alert
-                raise ConnectionLostError from error
-            if got == 0:
-                raise ConnectionLostError
-            done += got
-        if self.record is not None:
-            self.record += view
-        return view
+        while done < len(view):
+            done += self._receive(view[done:], self._wait_for_all)
+
+    def _receive(self, view: memoryview, flags: int) -> int:
+        try:
+            got = self._receive_into(view, 0, flags)
+        except (BlockingIOError, TimeoutError) as error:
+            raise ConnectionLostError("STALLED") from error
+        except OSError as error:  # a reset, a TLS alert
+            raise ConnectionLostError from error
+        if got == 0:
+            raise ConnectionLostError
+        return got
 
 
 def decode_command(encoded: bytes) -> dict[int, bytes]:
