@@ -2,8 +2,8 @@
 
 An object arrives in a slot, a file of ``incoming/`` whose name was durable before its first byte came. Each association
 syncs its own slot; most of it is on disk by then, because the disk was told to begin while the rest was still coming.
-Whoever comes first then journals all that are synced with one write and one sync. Only then do the objects move to
-their places, do readers hear of them, and are the senders answered. So at a start
+Whoever comes first then journals all that are synced with one write and one sync, and their senders are answered. Then
+the objects move to their places, and readers hear of them. So at a start
 
 - a slot whose content the journal names was being moved: it moves on;
 - any other slot was never acknowledged: it goes.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from pathlib import Path
@@ -25,8 +25,9 @@ import structlog
 
 from config.errors import MedReIDError, StorageError
 from dicom_node.crashpoints import crash_point
+from dicom_node.helper import Helper
 from dicom_node.incoming import IncomingObject, storage_error
-from dicom_node.journal import Journal, sync_folder
+from dicom_node.journal import Journal, Position, sync_folder
 from dicom_node.part10 import ObjectIdentity
 from dicom_node.spool import Source, Spool, StoredObject, now_text
 
@@ -81,26 +82,42 @@ class Committer:
         self._journal.before_rotation = self._sync_moves
         self._slots: deque[Path] = deque()
         self._slots_lock = Lock()
+        self._slot_maker = Helper("slots")
+        self._slots_due = False
+        self._hasher = Helper("hash")
+        self._arriving = 0
         self._slot_numbers = itertools.count(1)
+        self._unmoved: deque[tuple[list[_Entry], Position]] = deque()
+        self._move_lock = Lock()
         self._moved_into: set[Path] = set()
         self._waiting: list[_Entry] = []
         self._led = False
         self._waiting_lock = Lock()
         self._commit_lock = Lock()
         self.recovery = self._recover()
+        self._make_slots()
 
     def receive(self, identity: ObjectIdentity) -> IncomingObject:
         """A new object to stream into. Raises DiskFullError before anything is written, or as IncomingObject does."""
         self.spool.ensure_free()
         slot = self._slot()
+        # In company every core has work anyway, and a hand-over only costs.
+        hasher = self._hasher if self._arriving == 0 else None
         try:
-            return IncomingObject(slot, self.spool.min_free_bytes, identity)
+            incoming = IncomingObject(slot, self.spool.min_free_bytes, identity, hasher, self._closed)
         except MedReIDError:
             slot.unlink(missing_ok=True)
             raise
+        with self._slots_lock:
+            self._arriving += 1
+        return incoming
+
+    def _closed(self) -> None:
+        with self._slots_lock:
+            self._arriving -= 1
 
     def store(self, incoming: IncomingObject, source: Source) -> StoredObject:
-        """Makes a complete object durable: file, folder and journal. ``incoming`` is closed in any case.
+        """Makes a complete object durable: file, folder and journal. :meth:`settle` gives it its place.
 
         Raises
         ------
@@ -120,9 +137,12 @@ class Committer:
     def note(self, record: Mapping[str, Any]) -> None:
         """Appends a record that belongs to no object, durably and after all objects stored before."""
         self._commit(_Entry(record))
+        self.settle()
 
     def close(self) -> None:
         """Makes everything durable and lets go of the journal. Nothing may be stored any more."""
+        for helper in (self._hasher, self._slot_maker):
+            helper.close()
         with self._commit_lock:
             for slot in self._slots:
                 slot.unlink(missing_ok=True)
@@ -130,20 +150,34 @@ class Committer:
             self._journal.close()
 
     def _slot(self) -> Path:
+        """A slot; new ones are made in time by another thread, here only where that could not keep up."""
         with self._slots_lock:
-            if not self._slots:
-                try:
-                    self._make_slots()
-                except OSError as error:
-                    raise storage_error(error, "slots were made") from error
-            return self._slots.popleft()
+            slot = self._slots.popleft() if self._slots else None
+            if len(self._slots) <= _SLOTS // 2 and not self._slots_due:
+                self._slots_due = True
+                self._slot_maker.do(self._make_slots)
+        if slot is not None:
+            return slot
+        try:
+            return self._new_slots(1)[0]
+        except OSError as error:
+            raise storage_error(error, "a slot was made") from error
 
     def _make_slots(self) -> None:
-        made = [self.spool.incoming / f"slot-{next(self._slot_numbers)}" for _ in range(_SLOTS)]
+        try:
+            made = self._new_slots(_SLOTS - len(self._slots))
+        except OSError:
+            made = []  # the disk is full or broken: whoever finds no slot will say so
+        with self._slots_lock:
+            self._slots.extend(made)
+            self._slots_due = False
+
+    def _new_slots(self, count: int) -> list[Path]:
+        made = [self.spool.incoming / f"slot-{next(self._slot_numbers)}" for _ in range(count)]
         for path in made:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         sync_folder(self.spool.incoming)
-        self._slots.extend(made)
+        return made
 
     def _commit(self, entry: _Entry) -> None:
         with self._waiting_lock:
@@ -177,39 +211,52 @@ class Committer:
             _fail(batch, storage_error(error, "objects were committed"))
         for entry in batch:
             entry.done = True
-            if entry.incoming is not None:
+            if entry.error is not None and entry.incoming is not None:
                 # Once the journal failed, only a recovery knows whether a file stays.
-                keep = entry.error is None or self.failed.is_set()
-                entry.incoming.close() if keep else entry.incoming.discard()
+                entry.incoming.close() if self.failed.is_set() else entry.incoming.discard()
 
     def _make_durable(self, batch: list[_Entry]) -> None:
         if self.failed.is_set():
             raise StorageError("the journal failed; the receiver has to be started again")
         try:
             self._journal.append([entry.record for entry in batch])
-            crash_point("commit.durable")
-            self._move_into_place(batch)
         finally:
             if self._journal.broken:
                 self.failed.set()
-        self._journal.publish()
-        crash_point("commit.published")
+        self._unmoved.append((batch, self._journal.position))
+        crash_point("commit.durable")
 
-    def _move_into_place(self, entries: Sequence[_Entry]) -> None:
-        try:
-            for entry in entries:
-                if entry.incoming is not None:
-                    place = self.spool.path(entry.record["sha256"])
-                    entry.incoming.place(place)
-                    self._moved_into.add(place.parent)
-        except OSError:
-            # What is acknowledged by the journal has to get there: a recovery will try again.
-            self.failed.set()
-            raise
+    def settle(self) -> None:
+        """Moves objects that are durable into place and shows them to readers, in the order of the journal.
+
+        To be called after the sender was answered, who need not wait for it. Where it fails, ``failed`` is set.
+        """
+        with self._move_lock:
+            while self._unmoved:
+                batch, position = self._unmoved[0]
+                try:
+                    self._move_into_place(batch)
+                    self._journal.publish(position)
+                except OSError as error:
+                    # What is acknowledged by the journal has to get there: a recovery will try again.
+                    self.failed.set()
+                    log.error("commit.move_failed", error=os.strerror(error.errno or 0))
+                    return
+                self._unmoved.popleft()
+                crash_point("commit.published")
+
+    def _move_into_place(self, batch: list[_Entry]) -> None:
+        for entry in batch:
+            if entry.incoming is not None:
+                place = self.spool.path(entry.record["sha256"])
+                entry.incoming.place(place)
+                entry.incoming.close()
+                self._moved_into.add(place.parent)
         crash_point("commit.moved")
 
     def _sync_moves(self) -> None:
         """Makes all moves durable, so that a recovery need not look further back than the journal's last segments."""
+        self.settle()
         for folder in (*self._moved_into, self.spool.incoming):
             sync_folder(folder)
         self._moved_into.clear()

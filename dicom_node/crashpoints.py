@@ -25,9 +25,9 @@ RECEIVE_POINTS = (
     "journal.written",
     "journal.synced",
     "commit.durable",
+    "receive.answered",
     "commit.moved",
     "commit.published",
-    "receive.answered",
     "recover.settled",
 )
 # Other rooms name theirs where they stand.

@@ -5,15 +5,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from config.errors import DiskFullError, StorageError
+from dicom_node.helper import Helper
 from dicom_node.part10 import ObjectIdentity, canonical_header
 
 # How often the free space is looked at again while a long object streams in.
 _CHECK_BYTES = 32 * 1024 * 1024
 # Less than this the disk writes as fast as it is told to.
 _WRITEBACK_BYTES = 64 * 1024
+_WORTH_HANDING_OVER = 64 * 1024
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -40,7 +45,8 @@ class IncomingObject:
     """A temporary file that becomes an object, and its SHA-256.
 
     It starts with the canonical header of ``identity``. Unless :meth:`place` was called, :meth:`discard` leaves
-    nothing behind.
+    nothing behind. With a ``hasher`` data are hashed there while the caller goes on;
+    ``closed`` is called at the end.
 
     Raises
     ------
@@ -53,13 +59,23 @@ class IncomingObject:
         when a UID of ``identity`` is too long to be written.
     """
 
-    def __init__(self, path: Path, min_free_bytes: int, identity: ObjectIdentity) -> None:
+    def __init__(
+        self,
+        path: Path,
+        min_free_bytes: int,
+        identity: ObjectIdentity,
+        hasher: Helper | None = None,
+        closed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.identity = identity
         self.size = 0
         self._path: Path | None = path
         self._folder = path.parent
         self._min_free_bytes = min_free_bytes
         self._digest = hashlib.sha256()
+        self._hasher = hasher
+        self._closed = closed
+        self._hashing: Lock | None = None
         self._checked = 0
         # Written together with the first data.
         self._header = canonical_header(identity)
@@ -69,7 +85,10 @@ class IncomingObject:
             raise storage_error(error, "an object was opened") from error
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Appends ``data``, best a few hundred kilobytes of it: the disk begins with them while they are hashed."""
+        """Appends ``data``, best a few hundred kilobytes of it: the disk begins with them while they are hashed.
+
+        Of a ``memoryview`` the bytes must stay as they are until the next write, or the end, has returned.
+        """
         parts, self._header = [self._header, data], b""
         start, self.size = self.size, self.size + len(parts[0]) + len(data)
         try:
@@ -81,15 +100,29 @@ class IncomingObject:
                 os.posix_fadvise(self._file, start, self.size - start, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             raise storage_error(error, "an object was received") from error
-        for part in parts:
-            self._digest.update(part)
+        self._hash(parts)
         if self.size - self._checked >= _CHECK_BYTES:
             self._checked = self.size
             ensure_free(self._folder, self._min_free_bytes)
 
+    def _hash(self, parts: list[bytes | bytearray | memoryview]) -> None:
+        self._finish_hashing()
+        if self._hasher is not None and len(parts[1]) >= _WORTH_HANDING_OVER:
+            self._digest.update(parts[0])
+            self._hashing = self._hasher.do(partial(self._digest.update, parts[1]))
+        else:
+            for part in parts:
+                self._digest.update(part)
+
+    def _finish_hashing(self) -> None:
+        if self._hashing is not None:
+            self._hashing.acquire()
+            self._hashing = None
+
     @property
     def sha256(self) -> str:
         """Hex SHA-256 of the file, once it is complete and synced."""
+        self._finish_hashing()
         return self._digest.hexdigest()
 
     def sync(self) -> None:
@@ -109,7 +142,9 @@ class IncomingObject:
 
     def close(self) -> None:
         """Lets go of the file, wherever it is."""
+        self._finish_hashing()
         os.close(self._file)
+        self._closed()
 
     def discard(self) -> None:
         """Lets go of the file and removes it unless it was placed."""

@@ -106,9 +106,13 @@ class Journal:
             self._write(frame, self._offset)
             self._offset += len(frame)
 
-    def publish(self) -> None:
-        """Shows readers everything appended so far. Needs no sync: opening the journal publishes anew."""
-        body = struct.pack("<QQ", self._number, self._offset)
+    def publish(self, position: Position | None = None) -> None:
+        """Shows readers everything up to ``position``, by default all that was appended.
+
+        Needs no sync: opening the journal publishes anew.
+        """
+        position = position or self.position
+        body = struct.pack("<QQ", position.segment, position.offset)
         os.pwrite(self._published, body + struct.pack("<I", zlib.crc32(body)), 0)
 
     def recent(self) -> Iterator[dict[str, Any]]:

@@ -83,7 +83,8 @@ class StoreService:
         self._contexts = contexts
         self._source = source
         self._peer_max_pdu_length = peer_max_pdu_length
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        # Two, because the one may still be hashed while the other fills.
+        self._buffers = [memoryview(bytearray(BUFFER_BYTES)) for _ in range(2)]
 
     @property
     def inside_pdu(self) -> bool:
@@ -108,13 +109,19 @@ class StoreService:
         self._stream.record = None
         crash_point("receive.command_read")
         status = self._store(context_id, command)
+        try:
+            self._answer(command, context_id, status)
+        finally:
+            self._committer.settle()
+        return None
+
+    def _answer(self, command: dict[int, bytes], context_id: int, status: int) -> None:
         response = encode_store_response(command, status)
         try:
             self._sock.sendall(encode_command_pdus(context_id, response, self._peer_max_pdu_length))
         except OSError as error:
             raise ConnectionLostError from error
         crash_point("receive.answered")
-        return None
 
     def _read_command(self) -> tuple[int, bytes]:
         encoded = bytearray()
@@ -157,11 +164,11 @@ class StoreService:
                 incoming.discard()
 
     def _pieces(self, context_id: int) -> Iterator[memoryview]:
-        """The data set of the present message, in long pieces that are valid until the next is asked for.
+        """The data set of the present message, in long pieces that stay valid until the next but one is asked for.
 
         The fewer they are, the less each byte costs; but the disk should have begun before the last has come.
         """
-        stream, buffer, filled = self._stream, self._buffer, 0
+        stream, (buffer, other), filled = self._stream, self._buffers, 0
         last = False
         while not last:
             fragment = stream.next_fragment()
@@ -171,7 +178,7 @@ class StoreService:
             while stream.fragment_left:
                 if filled == len(buffer):
                     yield buffer
-                    filled = 0
+                    (buffer, other), filled = (other, buffer), 0
                 filled += stream.read_into(buffer[filled:])
             crash_point("receive.fragment")
         yield buffer[:filled]

@@ -29,7 +29,9 @@ def spool(tmp_path: Path) -> Spool:
 def put(committer: Committer, number: int, association: str = "a1") -> str:
     incoming = committer.receive(ObjectIdentity("1.2", f"1.2.{number}", "1.2.840.10008.1.2"))
     incoming.write(DATA)
-    return committer.store(incoming, Source(association=association)).sha256
+    stored = committer.store(incoming, Source(association=association))
+    committer.settle()
+    return stored.sha256
 
 
 def records(spool: Spool) -> list[dict[str, Any]]:
@@ -201,7 +203,10 @@ def test_two_receivers_on_one_spool_are_refused(spool: Spool) -> None:
     with pytest.raises(JournalError):
         Committer(spool)
     slot_in_use.write(DATA)
-    assert committer.store(slot_in_use, SOURCE).sha256 in set(spool.hashes())
+    stored = committer.store(slot_in_use, SOURCE)
+    assert not list(spool.hashes()), "it is durable, but readers hear of it only when it has its place"
+    committer.settle()
+    assert list(spool.hashes()) == [stored.sha256]
     committer.close()
 
 

@@ -76,7 +76,7 @@ def test_any_fragmentation_stores_the_same_bytes(listen: ListenerFactory, stored
         peer.send(stream[cut:])
         response = peer.read_command()
         assert (response[0x0900], response[0x0120]) == (us(SUCCESS), us(9))
-        assert (stored().folder / "objects" / sha256(content)[:2] / f"{sha256(content)}.dcm").is_file()
+        wait_for((stored().folder / "objects" / sha256(content)[:2] / f"{sha256(content)}.dcm").is_file)
 
     with listen() as listener, RawPeer(listener.port) as peer:
         assert peer.associate() == 2
