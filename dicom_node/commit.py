@@ -173,10 +173,17 @@ class Committer:
             self._slots_due = False
 
     def _new_slots(self, count: int) -> list[Path]:
-        made = [self.spool.incoming / f"slot-{next(self._slot_numbers)}" for _ in range(count)]
-        for path in made:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        sync_folder(self.spool.incoming)
+        made: list[Path] = []
+        try:
+            for _ in range(count):
+                path = self.spool.incoming / f"slot-{next(self._slot_numbers)}"
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                made.append(path)
+            sync_folder(self.spool.incoming)
+        except OSError:
+            for path in made:
+                path.unlink(missing_ok=True)
+            raise
         return made
 
     def _commit(self, entry: _Entry) -> None:
@@ -232,7 +239,7 @@ class Committer:
         To be called after the sender was answered, who need not wait for it. Where it fails, ``failed`` is set.
         """
         with self._move_lock:
-            while self._unmoved:
+            while self._unmoved and not self.failed.is_set():
                 batch, position = self._unmoved[0]
                 try:
                     self._move_into_place(batch)

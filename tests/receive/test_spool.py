@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import threading
@@ -208,6 +209,41 @@ def test_two_receivers_on_one_spool_are_refused(spool: Spool) -> None:
     committer.settle()
     assert list(spool.hashes()) == [stored.sha256]
     committer.close()
+
+
+def test_a_move_that_fails_is_made_up_for_by_a_restart(spool: Spool) -> None:
+    committer = Committer(spool)
+    incoming = committer.receive(IDENTITY)
+    incoming.write(DATA)
+    stored = committer.store(incoming, SOURCE)
+    shard = spool.path(stored.sha256).parent
+    shard.rmdir()
+    committer.settle()
+    committer.settle()
+    assert committer.failed.is_set()
+    assert not records(spool)
+    crash(committer)
+    shard.mkdir()
+    again = Committer(spool)
+    again.close()
+    assert again.recovery.restored == 1
+    assert dict(spool.verify()) == {stored.sha256: True}
+    assert records(spool)[0] == stored.record()
+
+
+@pytest.mark.parametrize("pieces", [[], [0], [1], [64 * 1024, 300 * 1024, 1], [300 * 1024] * 3])
+def test_hashed_beside_or_not_the_name_is_that_of_the_content(spool: Spool, pieces: list[int]) -> None:
+    committer = Committer(spool)
+    alone, in_company = committer.receive(IDENTITY), committer.receive(IDENTITY)
+    for incoming in (alone, in_company):
+        for number, size in enumerate(pieces):
+            incoming.write(memoryview(bytes([number]) * size))
+        committer.store(incoming, SOURCE)
+    committer.close()
+    content = canonical_header(IDENTITY) + b"".join(bytes([number]) * size for number, size in enumerate(pieces))
+    assert list(spool.hashes()) == [hashlib.sha256(content).hexdigest()]
+    assert dict(spool.verify()) == {hashlib.sha256(content).hexdigest(): True}
+    assert [one["size"] for one in records(spool)] == [len(content)] * 2
 
 
 def test_after_a_failed_journal_nothing_is_acknowledged_until_a_restart(spool: Spool) -> None:
