@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.errors import CommandError, HeaderError
+from dicom_node.assembly import complete_studies
 from dicom_node.ingest import Ingester
 from dicom_node.ledger import StudyState
 from dicom_node.node import Node
@@ -82,7 +83,8 @@ def walk_all(node: Node, progress: Callable[[int, int], None] = lambda done, tot
     from dicom_node.pipeline import Pipeline
     from dicom_node.worker import work_once
 
-    node.ledger.promote_complete(0.0, node.settings.assembly.stale_seconds)
+    at_once = node.settings.assembly.model_copy(update={"quiet_seconds": 0.0})
+    complete_studies(node.ledger, at_once, node.is_orphan)
     waiting = [record.study_uid for record in node.ledger.studies(StudyState.READY, limit=_ALL)]
     pipeline = Pipeline(node)
     done = 0

@@ -29,7 +29,7 @@ def run_ingester(settings: Settings, stopping: Event) -> None:
         while not stopping.is_set():
             try:
                 ingester.drain()
-                complete_studies(node.ledger, settings.assembly)
+                complete_studies(node.ledger, settings.assembly, node.is_orphan)
                 node.release_settled()
             except MedReIDError as error:
                 log.error("ingester.failed", reason=error.reason, message=str(error))

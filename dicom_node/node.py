@@ -137,6 +137,10 @@ class Node:
         identities = self.ledger.identities(study_uid)
         return subject_of(self.detector.assess(identities, self.ledger), identities, self.settings.orphans)
 
+    def is_orphan(self, study_uid: str) -> bool:
+        """Whether the study came without a usable identity."""
+        return self.subject(study_uid).identity is None
+
     def known_patient(self, key: PatientKey) -> PatientIdentity | None:
         """A patient's record, None for one the ledger has only embeddings of."""
         record = self.ledger.patient(key)

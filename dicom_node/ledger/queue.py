@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Sequence
 
 from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
@@ -21,6 +22,8 @@ CLOCK_TOLERANCE = 60.0
 WORKER_DIED = "WORKER_DIED"
 QUARANTINED = "study_quarantined"
 RETRIED = "study_retried"
+# Enough to come later in the order of the queue, too little to be noticed.
+_STEP_SECONDS = 0.001
 
 
 class Queue(Worklist):
@@ -49,6 +52,14 @@ class Queue(Worklist):
             ready = update(Study).where(Study.study_uid.in_(uids))
             session.execute(ready.values(state=StudyState.READY.value, due_at=now))
             return uids
+
+    def step_behind(self, study_uids: Sequence[str]) -> None:
+        """Lets READY studies wait until all that became READY with them have been claimed."""
+        if not study_uids:
+            return
+        with self._write() as session:
+            waiting = update(Study).where(Study.study_uid.in_(study_uids), Study.state == StudyState.READY.value)
+            session.execute(waiting.values(due_at=Study.due_at + _STEP_SECONDS, retry_wait=_STEP_SECONDS))
 
     def claim(self, owner: str, worker: WorkerSettings) -> Claim | None:
         """Leases the READY study that has been due for longest; None when there is none.

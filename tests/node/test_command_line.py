@@ -98,6 +98,17 @@ def test_enrol_reads_folders_counts_what_is_no_dicom_and_says_so_in_json(tmp_pat
     assert json.loads(medreid(home, "worklist", "--json").stdout) == []
 
 
+def test_orphans_in_one_folder_with_their_patients_are_searched_after_those_were_enrolled(tmp_path: Path) -> None:
+    for person in range(3):
+        write_film(tmp_path / "films", person, 0, known(person))
+        write_film(tmp_path / "films", person, 1, None)
+    home = tmp_path / "home"
+    done = medreid(home, "enrol", str(tmp_path / "films"), "--walk", "--json")
+    assert json.loads(done.stdout)["studies"] == {"ENROLLED": 3, "REVIEW": 3}, done.stderr
+    for row in json.loads(medreid(home, "worklist", "--json").stdout):
+        assert row["decision"]["evidence"]["searched"] == 3
+
+
 def test_an_audit_that_was_tampered_with_is_exit_6_and_names_the_row(tmp_path: Path) -> None:
     import sqlite3
 
