@@ -19,6 +19,7 @@ from typing import Any
 from config.errors import AuditError
 from dicom_node.ledger import AuditEntry, AuditHead, Ledger
 from dicom_node.ledger.chain import FIRST, row_hash
+from inference.whole_file import whole_file
 
 # What would say who a patient is, or what a person looks like. Patient keys are needed to undo a link; these are not.
 FORBIDDEN_KEYS = frozenset({"name", "patient_name", "birth_date", "sex", "address", "vector", "template"})
@@ -167,15 +168,5 @@ def _problem(entry: AuditEntry, expected: int, previous: str) -> str:
 
 
 def _write_head(path: Path, head: AuditHead) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(path.name + ".new")
-    with draft.open("w", encoding="ascii") as file:
-        json.dump({"seq": head.seq, "hash": head.hash}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with whole_file(path) as file:
+        file.write(json.dumps({"seq": head.seq, "hash": head.hash}).encode())

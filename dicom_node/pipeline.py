@@ -101,7 +101,7 @@ class Pipeline:
             ledger.record_decision(
                 self._new_decision(claim, Outcome.ENROL, patient=identity.key), status=DecisionStatus.ACTED
             )
-            ledger.close_items(WORKER, "ENROLLED", study_uid=claim.study_uid, kind=ItemKind.REVIEW)
+            self._close_items(claim, "ENROLLED")
             self._audit(Action.ENROL, claim.study_uid, {"patient": _key(identity), "embeddings": len(encodings)})
             return ledger.settle(claim, StudyState.ENROLLED, "" if encodings else "NO_USABLE_IMAGE")
 
@@ -170,7 +170,7 @@ class Pipeline:
         crash_point("walk.linked")
         with ledger.transaction():
             ledger.close_decision(record.id, DecisionStatus.ACTED, WORKER)
-            ledger.close_items(WORKER, "LINKED", study_uid=claim.study_uid, kind=ItemKind.REVIEW)
+            self._close_items(claim, "LINKED")
             return ledger.settle(claim, StudyState.LINKED)
 
     def _settle_unlinked(self, claim: Claim, record: DecisionRecord) -> StudyState:
@@ -178,13 +178,13 @@ class Pipeline:
             return self._to_review(claim, record, next(iter(record.reasons), "REVIEW"))
         with self.node.ledger.transaction():
             self.node.ledger.close_decision(record.id, DecisionStatus.ACTED, WORKER)
-            self.node.ledger.close_items(WORKER, "NO_MATCH", study_uid=claim.study_uid, kind=ItemKind.REVIEW)
+            self._close_items(claim, "NO_MATCH")
             return self.node.ledger.settle(claim, StudyState.NO_MATCH)
 
     def _to_review(self, claim: Claim, record: DecisionRecord, reason: str) -> StudyState:
         ledger = self.node.ledger
         with ledger.transaction():
-            ledger.close_items(WORKER, "SUPERSEDED", study_uid=claim.study_uid, kind=ItemKind.REVIEW)
+            self._close_items(claim, "SUPERSEDED")
             ledger.open_item(ItemKind.REVIEW, reason, study_uid=claim.study_uid, decision_id=record.id)
             return ledger.settle(claim, StudyState.REVIEW, reason)
 
@@ -199,6 +199,11 @@ class Pipeline:
             self._audit(Action.DECISION, claim.study_uid, _summary(record))
             ledger.count("decision", outcome=record.outcome.value)
             return ledger.settle(claim, StudyState.NO_EVIDENCE, "NO_USABLE_IMAGE")
+
+    def _close_items(self, claim: Claim, resolution: str) -> None:
+        """Closes what an earlier walk asked a person about this study; conflicts and quarantines stay."""
+        for kind in (ItemKind.REVIEW, ItemKind.NO_EVIDENCE):
+            self.node.ledger.close_items(WORKER, resolution, study_uid=claim.study_uid, kind=kind)
 
     def _standing_link(self, study_uid: str) -> RelinkRecord | None:
         """The re-link that this study is under, finished or interrupted."""
@@ -221,6 +226,9 @@ class Pipeline:
         # Only links that a person confirmed may enrol: otherwise one wrong link would breed others.
         patient = record.patient if record.status is DecisionStatus.APPROVED else None
         with ledger.transaction():
+            if record.status is DecisionStatus.PENDING:  # killed between the finished link and its settling
+                ledger.close_decision(record.id, DecisionStatus.ACTED, WORKER)
+            self._close_items(claim, "LINKED")
             ledger.store_embeddings(claim.study_uid, encodings, patient)
             return ledger.settle(claim, StudyState.LINKED)
 

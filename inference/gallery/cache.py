@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from config.errors import GalleryError
 from inference.gallery.protocol import GalleryEntry
 from inference.types import PatientKey
+from inference.whole_file import whole_file
 
 MAGIC = b"MEDREID GALLERY 1\n"
 _MAX_HEADER = 65536
@@ -51,17 +51,8 @@ def write_cache(path: Path, stamp: CacheStamp, entries: Sequence[GalleryEntry]) 
         "table_bytes": len(table),
         "sha256": hashlib.sha256(vectors + table).hexdigest(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.writelines((MAGIC, json.dumps(header).encode(), b"\n", vectors, table))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.writelines((MAGIC, json.dumps(header).encode(), b"\n", vectors, table))
 
 
 def read_cache(path: Path, stamp: CacheStamp) -> list[GalleryEntry]:

@@ -15,7 +15,7 @@ import pytest
 
 from config.settings import Settings, load_settings
 from dicom_node.archives.local import LocalArchive
-from dicom_node.ledger import Ledger, RelinkState, StudyState
+from dicom_node.ledger import DecisionStatus, Ledger, RelinkState, StudyState
 from inference.types import PatientKey
 from tests.node.films import ISSUER, known, study_uid, write_film
 
@@ -119,6 +119,7 @@ def test_killed_at_any_step_the_study_goes_on_where_it_stood(home: Path, tmp_pat
     with Ledger.of(settings_of(home)) as ledger:
         assert ledger.study(uid).state is StudyState.LINKED
         assert [r.state for r in ledger.relinks(study_uid=uid)] == [RelinkState.DONE]
+        assert not ledger.decisions(study_uid=uid, status=DecisionStatus.PENDING), "the link was acted on"
         assert ledger.object_count() == 2 * ENROLLED + 1
         linked = [row for row in ledger.audit_entries() if row.action == "LINK"]
         assert len(linked) == 1, "one link has one audit row"

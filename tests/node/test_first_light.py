@@ -157,7 +157,10 @@ def test_what_holds_no_image_is_settled_by_name(enrolled: NodeProcess, tmp_path:
         assert settled(ledger, study_uid(3, 9)).state is StudyState.NO_EVIDENCE
         assert [item.kind for item in ledger.worklist()] == [ItemKind.NO_EVIDENCE]
         refusals = {c.labels.get("reason"): c.value for c in ledger.counters("image_refused")}
-    assert refusals, "a refused image is counted under its name"
+        assert refusals, "a refused image is counted under its name"
+        send(enrolled, write_film(tmp_path / "late", 3, 9, "", number=2))
+        in_state(ledger, study_uid(3, 9), StudyState.REVIEW)
+        assert [item.kind for item in ledger.worklist()] == [ItemKind.REVIEW], "now there is evidence"
 
 
 def dcmread_bytes(data: bytes) -> Dataset:

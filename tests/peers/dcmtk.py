@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.peers.orthanc import free_port
+from dicom_node.process import free_port
 
 # Without it Debian's DCMTK waits 40 ms for each instance (Nagle against delayed acknowledgement).
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
+
+from dicom_node.process import free_port
 
 USER = "medreid"
 PASSWORD = "test-only"
@@ -27,13 +28,6 @@ def program() -> str:
     if found is None:
         raise FileNotFoundError("Orthanc is not installed (apt-get install orthanc)")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
