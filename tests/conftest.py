@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
+import structlog
 
 from config.settings import Settings, load_settings
 
@@ -71,6 +72,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(text)
     for name, count in sorted(_left_out.items()):
         terminalreporter.write_line(f"left out: {count} tests that need {name} ({PEERS[name][1]})", yellow=True)
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_each_tests_own() -> Iterator[None]:
+    """A command run in a test leaves its logs pointed at a stream that is closed with it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def medreid(home: Path, *arguments: str, crash_point: str = "") -> int:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MEDREID_")}
     environment |= POLICY | {"MEDREID_HOME": str(home), "MEDREID_ARCHIVE__QUIET_SECONDS": "0"}
     # A killed process leaves its lease and its association behind; the next one waits for them to run out.
-    environment |= {"MEDREID_WORKER__LEASE_SECONDS": "3", "MEDREID_ASSEMBLY__STALE_SECONDS": "1"}
+    environment |= {"MEDREID_WORKER__LEASE_SECONDS": "3", "MEDREID_ASSEMBLY__STALE_SECONDS": "0.01"}
     environment |= {"MEDREID_CRASH_POINT": crash_point} if crash_point else {}
     command = [sys.executable, "-m", "dicom_node.cli", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
