@@ -1,0 +1,1 @@
+"""Geometric proof of a candidate: embeddings nominate, geometry proves."""
