@@ -218,20 +218,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=main.__doc__)
     parser.add_argument("--encoder", required=True, help="name of a bundle of the package")
-    parser.add_argument("--modality", required=True, choices=("CT", "DX"), help="which phantom studies to fit on")
+    parser.add_argument("--kind", required=True, choices=("head-ct", "chest-film"), help="of phantom study")
     parser.add_argument("--seed", type=int, default=CALIBRATION_SEED, help="of the persons; no other use may share it")
     parser.add_argument("--persons", type=int, default=200)
     parser.add_argument("--visits", type=int, default=2)
     parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args(arguments)
     encoder = Registry(device="auto").get(chosen.encoder)
-    made = phantom_embeddings(encoder, chosen.modality, chosen.persons, chosen.seed, chosen.visits, chosen.processes)
+    made = phantom_embeddings(encoder, chosen.kind, chosen.persons, chosen.seed, chosen.visits, chosen.processes)
     calibration, report = calibrate_from_embeddings(
-        track(made, total=chosen.persons * chosen.visits, description=f"{chosen.modality} phantoms"),
+        track(made, total=chosen.persons * chosen.visits, description=f"{chosen.kind} phantoms"),
         encoder=encoder.name,
         version=encoder.version,
         scope="phantom",
-        fitted_on=f"{chosen.modality} of {chosen.persons} phantoms, {chosen.visits} visits each, seed {chosen.seed}",
+        fitted_on=f"{chosen.kind} of {chosen.persons} phantoms, {chosen.visits} visits each, seed {chosen.seed}",
     )
     folder = package_bundles() / encoder.name
     put_file(folder, "calibration.json", calibration.to_json().encode())

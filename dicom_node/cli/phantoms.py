@@ -14,6 +14,9 @@ app.add_typer(cohort_app, name="cohort")
 
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
 Out = Annotated[Path, typer.Argument(help="Folder to write into.")]
+Kinds = Annotated[list[str] | None, typer.Option(help="Kind of study, as head-ct; repeat for several (default: all).")]
+NuisanceName = Annotated[str, typer.Option(help="Set of dials: default, unseen, coupled or clinical.")]
+DialsFile = Annotated[Path | None, typer.Option(help="TOML file of dials that are to differ from the set.")]
 
 
 @cohort_app.command("make")
@@ -22,19 +25,32 @@ def make(
     patients: Annotated[int, typer.Option(min=1)] = 10,
     seed: Seed = 1,
     visits: Annotated[int, typer.Option(min=1, help="Visits of each patient.")] = 2,
-    modality: Annotated[list[str] | None, typer.Option(help="CT or DX; repeat for both (the default).")] = None,
+    kind: Kinds = None,
+    distractors: Annotated[int, typer.Option(min=0, help="Further persons with one visit, never searched for.")] = 0,
+    nuisance: NuisanceName = "default",
+    dials: DialsFile = None,
     processes: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Writes the studies of a cohort and manifest.csv with the truth."""
     from dicom_node.cli.output import console
     from dicom_node.cli.progress import bar
-    from training.cohort import MODALITIES, make_cohort
+    from training.cohort import KINDS, CohortPlan, make_cohort
+    from training.cohort.nuisance import dials_of
 
-    with bar("studies", None) as advance:
-        manifest = make_cohort(
-            out, patients, seed, visits, tuple(modality or MODALITIES), lambda _, n, __: advance(1, n), processes
-        )
+    cohort = CohortPlan(patients, seed, visits, tuple(kind or KINDS), dials_of(nuisance, dials), distractors)
+    with bar("studies", len(cohort)) as advance:
+        manifest = make_cohort(out, cohort, lambda *_: advance(1), processes)
     console.print(f"truth: {manifest.path}", highlight=False, soft_wrap=True)
+
+
+@cohort_app.command("dials")
+def show_dials(nuisance: NuisanceName = "default", dials: DialsFile = None) -> None:
+    """Prints every dial with its value as TOML: edit a copy and give it to --dials."""
+    import sys
+
+    from training.cohort.nuisance import dials_of, to_toml
+
+    sys.stdout.write(to_toml(dials_of(nuisance, dials)))
 
 
 @cohort_app.command("demo")

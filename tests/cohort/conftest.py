@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from training.cohort.visit import ChestFilmDials, Dials, HeadCtDials
+from training.cohort.dials.chest_film import ChestFilmDials
+from training.cohort.dials.head_ct import HeadCtDials
+from training.cohort.illness import no_illness
+from training.cohort.visit import Dials
 
 SMALL = Dials(
     head_ct=HeadCtDials(matrix=(80,), spacing=(4.0, 4.5)),
@@ -14,6 +17,8 @@ SMALL = Dials(
 )
 # Every nuisance off: what is left is the person.
 STILL = Dials(
+    weight_sd=0.0,
+    illness=no_illness(),
     head_ct=replace(
         SMALL.head_ct,
         tilt_sd=0.0,
@@ -21,7 +26,6 @@ STILL = Dials(
         weight_sd=0.0,
         jaw_sd=0.0,
         smile_sd=0.0,
-        swelling=0.0,
         field_of_view=(250.0, 250.0),
         spacing=(4.0, 4.0),
         noise=(2.0, 2.0),
@@ -48,8 +52,6 @@ STILL = Dials(
         detail=(0.3, 0.3),
         marker=0.0,
         tube=0.0,
-        effusion=0.0,
-        opacity=0.0,
         gas=(0.5, 0.5),
     ),
 )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.cohort.chance import stream
+from training.cohort.dials.chest_film import ChestFilmVisit
 from training.cohort.implicit import Field, rotation
 from training.cohort.person import Person
 from training.cohort.projection import Beam, project, rod
@@ -15,7 +16,7 @@ from training.cohort.thorax.bones import skeleton
 from training.cohort.thorax.cage import Chest
 from training.cohort.thorax.soft import attenuation
 from training.cohort.thorax.vessels import vessels
-from training.cohort.visit import ChestFilmVisit, Visit
+from training.cohort.visit import Visit
 
 _PLANE_STEP = 3.5
 _SOFT_PIXEL = 1.9

@@ -10,9 +10,13 @@ from pathlib import Path
 from config.errors import CommandError
 from inference.types import PatientKey
 from training.cohort.cohort import Progress, StudyPlan, make_studies, writing
-from training.cohort.manifest import FILE_NAME, ManifestWriter, Row
+from training.cohort.illness import CONDITIONS
 from training.cohort.orphans import orphan_kinds
 from training.cohort.visit import Dials
+from training.manifests.files import ManifestWriter
+from training.manifests.schema import FILE_NAME, Row
+
+_CT, _DX = "head-ct", "chest-film"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ def build_demo_cohort(
     with writing():
         out.mkdir(parents=True, exist_ok=True)
         with manifest.open("w", newline="", encoding="utf-8") as file:
-            writer = ManifestWriter(file)
-            for plan, row in zip(plans, make_studies(out, plans, processes), strict=True):
+            writer = ManifestWriter(file, CONDITIONS)
+            for plan, (row,) in zip(plans, make_studies(out, plans, processes), strict=True):
                 writer.add(row)
                 studies.append(_study(out, plan, row, size.enrolled))
                 if progress is not None:
@@ -87,31 +91,29 @@ def build_demo_cohort(
 
 def _enrolment(seed: int, size: DemoSize, dials: Dials) -> Iterator[StudyPlan]:
     for number in range(1, size.enrolled + 1):
-        for modality, visits in (("CT", 1 + number % 2), ("DX", 2)):
+        for kind, visits in ((_CT, 1 + number % 2), (_DX, 2)):
             for visit in range(visits):
-                folder = f"enrolment/PH-{number:05d}-{visit}-{modality}"
-                yield StudyPlan(seed, number, visit, modality, dials, folder)
+                folder = f"enrolment/PH-{number:05d}-{visit}-{kind}"
+                yield StudyPlan(seed, number, visit, kind, dials, folder)
 
 
 def _orphans(seed: int, size: DemoSize, dials: Dials) -> Iterator[StudyPlan]:
     enrolled = range(1, size.enrolled + 1)
     others = range(size.enrolled + 1, size.enrolled + size.strangers + 1)
     wanted = chain(
-        _whose("CT", enrolled, size.mated_ct),
-        _whose("DX", list(reversed(enrolled)), size.mated_dx),
-        _whose("CT", others, size.stranger_ct),
-        _whose("DX", list(reversed(others)), size.stranger_dx),
+        _whose(_CT, enrolled, size.mated_ct),
+        _whose(_DX, list(reversed(enrolled)), size.mated_dx),
+        _whose(_CT, others, size.stranger_ct),
+        _whose(_DX, list(reversed(others)), size.stranger_dx),
     )
-    for place, ((number, modality, visit), kind) in enumerate(
-        zip(wanted, cycle(orphan_kinds()), strict=False), start=1
-    ):
-        yield StudyPlan(seed, number, visit, modality, dials, f"orphans/{place:02d}-{modality}", kind)
+    for place, ((number, kind, visit), orphan) in enumerate(zip(wanted, cycle(orphan_kinds()), strict=False), start=1):
+        yield StudyPlan(seed, number, visit, kind, dials, f"orphans/{place:02d}-{kind}", orphan)
 
 
-def _whose(modality: str, numbers: Sequence[int], count: int) -> Iterator[tuple[int, str, int]]:
+def _whose(kind: str, numbers: Sequence[int], count: int) -> Iterator[tuple[int, str, int]]:
     """Visits 2 and later, so that none is an enrolment visit."""
     for place, number in enumerate(islice(cycle(numbers), count)):
-        yield number, modality, 2 + place // len(numbers)
+        yield number, kind, 2 + place // len(numbers)
 
 
 def _study(out: Path, plan: StudyPlan, row: Row, enrolled: int) -> DemoStudy:
@@ -121,5 +123,5 @@ def _study(out: Path, plan: StudyPlan, row: Row, enrolled: int) -> DemoStudy:
         modality=row.modality,
         files=tuple(sorted(path.iterdir())) if path.is_dir() else (path,),
         kind=plan.orphan,
-        truth=PatientKey(row.issuer, row.patient) if plan.number <= enrolled else None,
+        truth=PatientKey(row.issuer, row.patient_id) if plan.number <= enrolled else None,
     )

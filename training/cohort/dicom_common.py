@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -20,6 +21,20 @@ MANUFACTURER = "MedReID Phantom"
 _IMPLEMENTATION = UID(uid("implementation"))
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image or volume that was written: ``files`` in their order; ``series`` and ``instance`` are UIDs.
+
+    ``instance`` is empty for a volume.
+    """
+
+    files: tuple[Path, ...]
+    series: str
+    instance: str = ""
+    view: str = ""
+    laterality: str = ""
+
+
 def code(value: str, meaning: str, scheme: str = "SCT") -> Dataset:
     """An item of a code sequence (PS3.3 table 8.8-1)."""
     item = Dataset()
@@ -27,37 +42,36 @@ def code(value: str, meaning: str, scheme: str = "SCT") -> Dataset:
     return item
 
 
-def device(when: Visit, modality: str) -> str:
-    """The name of the machine: one for each modality at each site."""
-    return f"{when.site}-{modality}1"
+def study_uid(who: Person, when: Visit, kind: str) -> str:
+    return uid(who.seed, "study", who.number, when.number, kind)
 
 
-def study_uid(who: Person, when: Visit, modality: str) -> str:
-    return uid(who.seed, "study", who.number, when.number, modality)
+def series_uid(who: Person, when: Visit, kind: str, series: int = 1) -> str:
+    return uid(who.seed, "series", who.number, when.number, kind, series)
 
 
-def series_uid(who: Person, when: Visit, modality: str, series: int = 1) -> str:
-    return uid(who.seed, "series", who.number, when.number, modality, series)
+def instance_uid(who: Person, when: Visit, kind: str, series: int, instance: int) -> str:
+    return uid(who.seed, "instance", who.number, when.number, kind, series, instance)
 
 
-def instance_uid(who: Person, when: Visit, modality: str, series: int, instance: int) -> str:
-    return uid(who.seed, "instance", who.number, when.number, modality, series, instance)
+def base(who: Person, when: Visit, kind: str, modality: str, sop_class: str, series: int = 1) -> Dataset:
+    """Patient, study, series and equipment of a visit; what is particular to an image is added by its writer.
 
-
-def base(who: Person, when: Visit, modality: str, sop_class: str) -> Dataset:
-    """Patient, study, series and equipment of a visit; what is particular to an image is added by its writer."""
+    ``kind`` names the study of the visit (``head-ct``), ``series`` its place in that study.
+    """
+    station = when.devices[modality]
     ds = Dataset()
     day, clock = when.moment.strftime("%Y%m%d"), when.moment.strftime("%H%M%S")
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPClassUID = UID(sop_class)
     ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = day
     ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = clock
-    ds.AccessionNumber = str(int(uid(who.seed, "accession", who.number, when.number, modality)[5:]) % 10**10).zfill(10)
+    ds.AccessionNumber = str(int(uid(who.seed, "accession", who.number, when.number, kind)[5:]) % 10**10).zfill(10)
     ds.Modality = modality
     ds.Manufacturer = MANUFACTURER
     ds.InstitutionName = f"Phantom Hospital {when.site.title()}"
     ds.ReferringPhysicianName = ""
-    ds.StationName = device(when, modality)
+    ds.StationName = station
     ds.ManufacturerModelName = f"Draw {modality}"
     ds.PatientName = who.name
     ds.PatientID = who.patient_id
@@ -65,12 +79,12 @@ def base(who: Person, when: Visit, modality: str, sop_class: str) -> Dataset:
     ds.PatientBirthDate = who.birth_date.strftime("%Y%m%d")
     ds.PatientSex = who.sex
     ds.PatientAge = f"{int(who.years(when.moment.date())):03d}Y"
-    ds.DeviceSerialNumber = str(int(uid("device", device(when, modality))[5:]) % 10**6)
+    ds.DeviceSerialNumber = str(int(uid("device", station)[5:]) % 10**6)
     ds.SoftwareVersions = "1"
-    ds.StudyInstanceUID = study_uid(who, when, modality)
-    ds.SeriesInstanceUID = series_uid(who, when, modality)
+    ds.StudyInstanceUID = study_uid(who, when, kind)
+    ds.SeriesInstanceUID = series_uid(who, when, kind, series)
     ds.StudyID = f"{who.number}.{when.number}"
-    ds.SeriesNumber = 1
+    ds.SeriesNumber = series
     return ds
 
 

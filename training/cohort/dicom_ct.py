@@ -36,7 +36,7 @@ def write_ct_volume(
 ) -> list[Path]:
     """Writes a volume and its affine as :func:`~training.cohort.head_ct.head_ct` gives them."""
     folder.mkdir(parents=True, exist_ok=True)
-    ds = base(who, when, "CT", CTImageStorage)
+    ds = base(who, when, "head-ct", "CT", CTImageStorage)
     scan = when.head_ct
     spacing, rows, columns = float(affine[2, 0]), float(affine[1, 1]), float(affine[0, 2])
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
@@ -51,7 +51,7 @@ def write_ct_volume(
     ds.SpacingBetweenSlices = f"{spacing:g}"
     ds.GantryDetectorTilt = 0
     ds.AcquisitionNumber = 1
-    ds.FrameOfReferenceUID = uid(who.seed, "frame", who.number, when.number, "CT")
+    ds.FrameOfReferenceUID = uid(who.seed, "frame", who.number, when.number, "head-ct")
     ds.PositionReferenceIndicator = ""
     ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     ds.PixelSpacing = [_decimal(rows), _decimal(columns)]
@@ -65,7 +65,7 @@ def write_ct_volume(
     files = []
     for number, index in enumerate(order, start=1):
         position = affine @ np.array([index, 0, 0, 1.0])
-        ds.SOPInstanceUID = instance_uid(who, when, "CT", 1, number)
+        ds.SOPInstanceUID = instance_uid(who, when, "head-ct", 1, number)
         ds.InstanceNumber = number
         ds.ImagePositionPatient = [_decimal(v) for v in position[:3]]
         ds.SliceLocation = _decimal(position[2])

@@ -28,8 +28,8 @@ def write_chest_radiograph(
     view = view or when.chest_film.view
     image, spacing = chest_radiograph(who, when, view)
     folder.mkdir(parents=True, exist_ok=True)
-    ds = base(who, when, "DX", DigitalXRayImageStorageForPresentation)
-    ds.SOPInstanceUID = instance_uid(who, when, "DX", 1, 1)
+    ds = base(who, when, "chest-film", "DX", DigitalXRayImageStorageForPresentation)
+    ds.SOPInstanceUID = instance_uid(who, when, "chest-film", 1, 1)
     ds.InstanceNumber = 1
     ds.ImageType = ["DERIVED", "PRIMARY", ""]
     ds.PresentationIntentType = "FOR PRESENTATION"

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.cohort.chance import stream
+from training.cohort.dials.head_ct import HeadCtVisit
 from training.cohort.head.frame import Head
 from training.cohort.head.phantom import head_units
 from training.cohort.implicit import Chain, Field, lay, rotation
 from training.cohort.person import Person
 from training.cohort.sampling import Grid, Slab
-from training.cohort.visit import HeadCtVisit, Visit
+from training.cohort.visit import Visit
 
 _LOWEST, _HIGHEST = -1024, 3071
 

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 from config.errors import CommandError
 from training.cohort.chance import stream
+from training.cohort.eye.shape import EyesShape, draw_eyes
 from training.cohort.head.shape import HeadShape, draw_head
 from training.cohort.thorax.shape import ThoraxShape, draw_thorax
 
@@ -25,6 +26,7 @@ class Person:
     size: float
     head: HeadShape
     thorax: ThoraxShape
+    eyes: EyesShape
 
     @property
     def patient_id(self) -> str:
@@ -67,4 +69,5 @@ def person(seed: int, number: int) -> Person:
         size=size,
         head=draw_head(stream(seed, "person", number, "head"), sex, years, size),
         thorax=draw_thorax(stream(seed, "person", number, "thorax"), sex, years, size),
+        eyes=draw_eyes(stream(seed, "person", number, "eyes"), sex, years, size),
     )

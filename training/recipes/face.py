@@ -122,12 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args(arguments)
     pixel = EXTENT_MM / SIZE
-    few = phantom_studies("CT", MEAN_PERSONS, chosen.seed, 1, chosen.processes)
+    few = phantom_studies("head-ct", MEAN_PERSONS, chosen.seed, 1, chosen.processes)
     faces = [face for _, images in track(few, "first mean", MEAN_PERSONS) for face in faces_of(images)]
     viewer = FaceViewer(first_mean(faces), pixel)
     del faces
     depths, persons = [], []
-    studies = phantom_studies("CT", chosen.persons, chosen.seed, chosen.visits, chosen.processes)
+    studies = phantom_studies("head-ct", chosen.persons, chosen.seed, chosen.visits, chosen.processes)
     for row, images in track(studies, "faces", chosen.persons * chosen.visits):
         for image in images:
             try:
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 continue
             if view.residual_mm < FITS_MM:
                 depths.append(view.depth)
-                persons.append(row.patient)
+                persons.append(row.patient_id)
     folder = package_bundles() / "ct-face"
     dimension = Bundle.read(folder).manifest.dimension
     put_file(folder, WEIGHTS_FILE, packed(learn(Views(np.stack(depths), np.asarray(persons)), dimension, pixel)))

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     encoder = Registry().get("general")
     assert isinstance(encoder, GeneralEncoder)
     made = phantom_embeddings(
-        encoder.without_centres(), "DX", chosen.persons, chosen.seed, visits=1, processes=chosen.processes
+        encoder.without_centres(), "chest-film", chosen.persons, chosen.seed, visits=1, processes=chosen.processes
     )
     vectors = np.stack([entry.vector for entry in track(made, "radiographs", chosen.persons)])
     buffer = io.BytesIO()

@@ -14,24 +14,27 @@ from inference.gallery.protocol import GalleryEntry
 from inference.imaging.headers import read_header
 from inference.imaging.series import load_series
 from inference.types import Encoding, LoadedSeries, PatientKey, SeriesHeader
-from training.cohort.cohort import make_studies, plan
-from training.cohort.manifest import Row
+from training.cohort.cohort import CohortPlan, make_studies
+from training.cohort.visit import Dials
+from training.manifests.schema import Row
 
 # Seeds of cohorts that must share no person; tests and the demo use others.
 GENERAL_SEED, FACE_SEED, CALIBRATION_SEED = 7000, 7100, 7200
 
 
 def phantom_studies(
-    modality: str, persons: int, seed: int, visits: int = 2, processes: int = 1
+    kind: str, persons: int, seed: int, visits: int = 2, processes: int = 1, dials: Dials | None = None
 ) -> Iterator[tuple[Row, Sequence[LoadedSeries]]]:
-    """Studies of ``persons`` phantoms, person by person, each with the truth about it and its loaded images."""
+    """Studies of ``persons`` phantoms, person by person: each image with the truth about it, loaded."""
     with tempfile.TemporaryDirectory(prefix="medreid-phantoms-") as name:
         folder = Path(name)
-        for row in make_studies(folder, plan(persons, seed, visits, (modality,)), processes):
-            path = folder / row.path
-            files = sorted(path.iterdir()) if path.is_dir() else [path]
-            yield row, load_files(files)
-            shutil.rmtree(path if path.is_dir() else path.parent)
+        cohort = CohortPlan(persons, seed, visits, (kind,), dials or Dials())
+        for rows in make_studies(folder, cohort.studies(), processes):
+            for row in rows:
+                path = folder / row.path
+                files = sorted(path.iterdir()) if path.is_dir() else [path]
+                yield row, load_files(files)
+            shutil.rmtree(folder.joinpath(*Path(rows[0].path).parts[:2]))
 
 
 def load_files(files: Sequence[Path]) -> Sequence[LoadedSeries]:
@@ -41,15 +44,21 @@ def load_files(files: Sequence[Path]) -> Sequence[LoadedSeries]:
 
 
 def phantom_embeddings(
-    encoder: Encoder, modality: str, persons: int, seed: int, visits: int = 2, processes: int = 1
+    encoder: Encoder,
+    kind: str,
+    persons: int,
+    seed: int,
+    visits: int = 2,
+    processes: int = 1,
+    dials: Dials | None = None,
 ) -> Iterator[GalleryEntry]:
     """Embeddings of phantom studies under their true patients; images that the encoder refuses are left out."""
     numbers = count(1)
-    for row, images in phantom_studies(modality, persons, seed, visits, processes):
+    for row, images in phantom_studies(kind, persons, seed, visits, processes, dials):
         for encoding in encode_usable(encoder, images):
             yield GalleryEntry(
                 next(numbers),
-                PatientKey(row.issuer, row.patient),
+                PatientKey(row.issuer, row.patient_id),
                 row.study,
                 encoding.vector,
                 modality=encoding.modality,

@@ -1,0 +1,64 @@
+"""The kinds of study that a cohort can hold, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.errors import CommandError
+from training.cohort import illness
+from training.cohort.dicom_common import Change, Image, instance_uid, series_uid
+from training.cohort.dicom_ct import write_head_ct
+from training.cohort.dicom_dx import write_chest_radiograph
+from training.cohort.person import Person
+from training.cohort.visit import Visit
+
+Write = Callable[[Path, Person, Visit, Change | None], list[Image]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """``write`` makes the study of a visit in a folder of its own; ``conditions`` are those that its images can show.
+
+    The :class:`~training.cohort.dicom_common.Change` has the last word on every header, and none on pixels.
+    """
+
+    name: str
+    modality: str
+    conditions: tuple[str, ...]
+    write: Write
+
+
+def _head_ct(folder: Path, who: Person, when: Visit, change: Change | None) -> list[Image]:
+    files = write_head_ct(folder, who, when, change)
+    return [Image(tuple(files), series_uid(who, when, "head-ct"))]
+
+
+def _chest_film(folder: Path, who: Person, when: Visit, change: Change | None) -> list[Image]:
+    files = write_chest_radiograph(folder, who, when, change)
+    instance = instance_uid(who, when, "chest-film", 1, 1)
+    return [Image(tuple(files), series_uid(who, when, "chest-film"), instance, view=when.chest_film.view)]
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("head-ct", "CT", illness.HEAD, _head_ct),
+        Kind("chest-film", "DX", illness.CHEST, _chest_film),
+    )
+}
+
+
+def kinds_of(names: Sequence[str]) -> list[Kind]:
+    """The kinds of these names, in this order.
+
+    Raises
+    ------
+    CommandError
+        when there is no kind of a name, or no name.
+    """
+    unknown = sorted(set(names) - set(KINDS))
+    if unknown or not names:
+        raise CommandError(f"kinds of study are {', '.join(KINDS)}; not {', '.join(unknown) or 'none'}")
+    return [KINDS[name] for name in names]
