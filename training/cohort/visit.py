@@ -8,6 +8,7 @@ from datetime import date, datetime, time, timedelta
 
 from training.cohort.chance import stream
 from training.cohort.dials.chest_film import ChestFilmDials, ChestFilmVisit, draw_chest_film
+from training.cohort.dials.fundus import FundusDials, FundusVisit, draw_fundus
 from training.cohort.dials.head_ct import HeadCtDials, HeadCtVisit, draw_head_ct
 from training.cohort.draw import Draw
 from training.cohort.illness import Illness, IllnessDials, illness
@@ -34,6 +35,7 @@ class Dials:
     illness: IllnessDials = field(default_factory=IllnessDials)
     head_ct: HeadCtDials = field(default_factory=HeadCtDials)
     chest_film: ChestFilmDials = field(default_factory=ChestFilmDials)
+    fundus: FundusDials = field(default_factory=FundusDials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Visit:
     illness: Illness
     head_ct: HeadCtVisit
     chest_film: ChestFilmVisit
+    fundus: FundusVisit
 
     @property
     def ageing(self) -> float:
@@ -88,6 +91,7 @@ def visit(who: Person, number: int, dials: Dials | None = None) -> Visit:
         illness=ill,
         head_ct=draw_head_ct(draw("head ct", "CT"), dials.head_ct, weight, ill),
         chest_film=draw_chest_film(draw("chest film", "DX"), dials.chest_film, weight, ill),
+        fundus=draw_fundus(draw("fundus", "OP"), dials.fundus, ill),
     )
 
 
