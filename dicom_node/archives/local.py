@@ -69,6 +69,18 @@ class LocalArchive:
             self._shelf.commit(manifest, note)
             return len(new)
 
+    def remove(self, study_uid: str, sop_instance_uids: Collection[str]) -> int:
+        with self._shelf.locked():
+            manifest = self._shelf.load(study_uid)
+            doomed = [uid for uid in sop_instance_uids if manifest is not None and uid in manifest.instances]
+            if manifest is None or not doomed:
+                return 0
+            note = self._shelf.begin(study_uid, "", (manifest.instances[uid].file for uid in doomed))
+            for uid in doomed:
+                del manifest.instances[uid]
+            self._shelf.commit(manifest, note)
+            return len(doomed)
+
     def sop_instance_uids(self, study_uid: str) -> Sequence[str]:
         manifest = self._shelf.load(study_uid)
         return tuple(manifest.instances) if manifest else ()

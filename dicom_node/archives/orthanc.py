@@ -98,6 +98,17 @@ class OrthancArchive:
                 stored += self._rest.upload(data)["Status"] == "Success"
         return stored
 
+    def remove(self, study_uid: str, sop_instance_uids: Collection[str]) -> int:
+        doomed = [
+            instance
+            for copy in copies(self._rest, study_uid)
+            for uid, instance in copy.instances.items()
+            if uid in sop_instance_uids
+        ]
+        if doomed:
+            self._rest.bulk_delete(doomed)
+        return len(doomed)
+
     def sop_instance_uids(self, study_uid: str) -> Sequence[str]:
         found = copies(self._rest, study_uid)
         return tuple(dict.fromkeys(uid for copy in found for uid in copy.instances))

@@ -141,6 +141,13 @@ class Archive(Protocol):
         """
         ...
 
+    def remove(self, study_uid: str, sop_instance_uids: Collection[str]) -> int:
+        """Deletes instances that the node itself had added to a study; those not there are passed over.
+
+        Returns how many there were. Never for instances that came from elsewhere.
+        """
+        ...
+
     def undo(self, receipt: RelinkReceipt) -> None:
         """Restores the former identity elements; pixels stay byte-identical."""
         ...

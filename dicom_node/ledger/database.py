@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The migration this code is written for; a test keeps it equal to the newest script.
-REVISION = "0001"
+REVISION = "0002"
 BUSY_SECONDS = 60.0
 # Any constant will do; it only has to differ from other users of the same PostgreSQL database.
 MIGRATION_LOCK = 0x6D65_6472_6569_6401

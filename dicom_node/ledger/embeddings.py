@@ -12,6 +12,7 @@ from dicom_node.ledger.core import Core
 from dicom_node.ledger.database import add_to, insert_new
 from dicom_node.ledger.models import Embedding, EmbeddingRemoval, Patient, Revision
 from dicom_node.ledger.records import EmbeddingRecord, GalleryChanges
+from dicom_node.ledger.templates import assign_templates, forget_templates
 from inference.gallery.protocol import GalleryEntry
 from inference.types import Encoding, FloatArray, PatientKey
 
@@ -42,13 +43,14 @@ class Embeddings(Core):
             issuer, patient_id = (patient.issuer, patient.id) if patient else (None, None)
             statement = update(Embedding).where(Embedding.study_uid == study_uid)
             statement = statement.values(issuer=issuer, patient_id=patient_id, revision=_next_revision(session))
+            assign_templates(session, study_uid, patient)
             return len(session.scalars(statement.returning(Embedding.id)).all())
 
     def forget(self, patient: PatientKey) -> int:
         """Deletes every embedding and template of a patient, and the patient's record; returns how many."""
         with self._write() as session:
             mine = and_(Embedding.issuer == patient.issuer, Embedding.patient_id == patient.id)
-            removed = _remove(session, mine, _next_revision(session))
+            removed = _remove(session, mine, _next_revision(session)) + forget_templates(session, patient)
             session.execute(delete(Patient).where(Patient.issuer == patient.issuer, Patient.id == patient.id))
             return removed
 

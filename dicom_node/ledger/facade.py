@@ -14,9 +14,10 @@ from dicom_node.ledger.decisions import Decisions, Patients, Relinks
 from dicom_node.ledger.embeddings import Embeddings
 from dicom_node.ledger.status import Status
 from dicom_node.ledger.studies import Studies
+from dicom_node.ledger.templates import Templates
 
 
-class Ledger(Studies, Embeddings, Decisions, Relinks, Patients, Status):
+class Ledger(Studies, Embeddings, Templates, Decisions, Relinks, Patients, Status):
     """Everything the node remembers. Shared by threads and by processes; each process opens its own.
 
     Calls made inside ``with ledger.transaction():`` happen together or not at all; each other call is a

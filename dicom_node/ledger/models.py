@@ -183,6 +183,39 @@ class Embedding(Base):
     revision: Mapped[int] = mapped_column(BigId)
 
 
+class TemplateRow(Base):
+    """What a geometric verifier keeps of an image, beside the embedding; sealed in the same way."""
+
+    __tablename__ = "templates"
+    __table_args__ = (Index(None, "issuer", "patient_id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    study_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_uid"), index=True)
+    series_uid: Mapped[str]
+    verifier: Mapped[str]
+    version: Mapped[str]
+    issuer: Mapped[str | None]
+    patient_id: Mapped[str | None]
+    data: Mapped[bytes]
+    key_id: Mapped[str]
+    modality: Mapped[str]
+    view: Mapped[str]
+    laterality: Mapped[str]
+    created_at: Mapped[float]
+
+
+class EvidenceObject(Base):
+    """A DICOM object that the node itself added to a study as evidence of a link."""
+
+    __tablename__ = "evidence_objects"
+
+    sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    decision_id: Mapped[str] = mapped_column(ForeignKey("decisions.id"), index=True)
+    study_uid: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[str]
+    created_at: Mapped[float]
+
+
 class EmbeddingRemoval(Base):
     """That an embedding is gone, so that galleries in other processes drop it too. Holds nothing biometric."""
 

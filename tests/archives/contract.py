@@ -71,6 +71,17 @@ class ArchiveContract:
             paths.append(path)
         return archive.store(study, paths)
 
+    def test_what_the_node_added_can_be_removed_again(self, archive: Archive, study: str, tmp_path: Path) -> None:
+        files = [instance(study, number) for number in (1, 2, 3)]
+        self.put(archive, tmp_path, study, files)
+        second = uid(study, "instance", 2)
+        assert archive.remove(study, {second, uid(study, "instance", 9)}) == 1
+        assert sorted(archive.fetch(study)) == sorted([files[0], files[2]])
+        assert second not in archive.sop_instance_uids(study)
+        assert archive.remove(study, {second}) == 0
+        assert archive.remove(uid(study, "unknown"), {second}) == 0
+        assert self.put(archive, tmp_path, study, files) == 1
+
     def test_what_is_stored_can_be_fetched(self, archive: Archive, study: str, tmp_path: Path) -> None:
         files = [instance(study, number) for number in (1, 2)]
         assert self.put(archive, tmp_path, study, files) == 2
