@@ -11,6 +11,7 @@ from training.cohort import illness
 from training.cohort.dicom_common import Change, Image, instance_uid, series_uid
 from training.cohort.dicom_ct import write_head_ct
 from training.cohort.dicom_dx import write_chest_radiograph
+from training.cohort.dicom_vl import write_fundus
 from training.cohort.person import Person
 from training.cohort.visit import Visit
 
@@ -46,6 +47,7 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind("head-ct", "CT", illness.HEAD, _head_ct),
         Kind("chest-film", "DX", illness.CHEST, _chest_film),
+        Kind("fundus", "OP", illness.EYES, write_fundus),
     )
 }
 
