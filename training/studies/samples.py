@@ -13,9 +13,6 @@ from inference.types import FloatArray, LoadedSeries
 from inference.verification.protocol import Template, Verifier
 from training.recipes.phantoms import phantom_studies
 
-# The name that the cohort's writers have for each kind of study that can be verified.
-KINDS = {"head-ct": "CT", "chest-film": "DX"}
-
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -44,10 +41,10 @@ def phantom_images(
     kind: str, persons: int, visits: int, distractors: int, seed: int, processes: int = 1
 ) -> Iterator[Known]:
     """Phantoms as a node meets them, written as DICOM and read back; ``distractors`` have one visit each."""
-    for row, images in phantom_studies(KINDS[kind], persons, seed, visits, processes):
+    for row, images in phantom_studies(kind, persons, seed, visits, processes):
         yield from (Known(row.patient_id, row.study, image) for image in images)
     if distractors:
-        for row, images in phantom_studies(KINDS[kind], distractors, seed + 1, 1, processes):
+        for row, images in phantom_studies(kind, distractors, seed + 1, 1, processes):
             yield from (Known(row.patient_id, row.study, image, distractor=True) for image in images)
 
 

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.verification.protocol import Template, Verifier
+from training.cohort.kinds import KINDS
 from training.evaluation.metrics import equal_error_rate, person_bootstrap
-from training.studies.samples import KINDS, Sample, phantom_images, samples
+from training.studies.samples import Sample, phantom_images, samples
 
 # No other use of phantoms draws persons from these seeds: persons here, distractors one above.
 VERIFICATION_SEED = 7300
