@@ -152,7 +152,7 @@ def _relative(grid: Grid, body: _Body) -> FloatArray:
     """Values divided by the mean of the body around each voxel: what coil and gain did is taken out."""
     from scipy.ndimage import gaussian_filter
 
-    points = grid.point_of(np.indices(grid.values.shape).reshape(3, -1).T)
+    points = grid.point_of(np.indices(grid.values.shape).reshape(3, -1).T.astype(np.float64))
     inside = body.holds(points, "inner").reshape(grid.values.shape).astype(np.float32)
     floor = float(grid.values.min())
     sigma = AROUND_MM / grid.spacing

@@ -88,7 +88,8 @@ class VolumeVerifier:
             return 0.0, np.eye(4), {}
         transform = register(moving[shared[0]], fixed[shared[0]])
         agreements = {name: agreement(moving[name], fixed[name], transform) for name in shared}
-        return agreements[shared[0]].score, np.linalg.inv(transform) if swapped else transform, agreements
+        onto_reference = np.asarray(np.linalg.inv(transform), np.float64) if swapped else transform
+        return agreements[shared[0]].score, onto_reference, agreements
 
     def _check(self, template: Template) -> None:
         if (template.verifier, template.version) != (self.name, self.version):

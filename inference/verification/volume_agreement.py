@@ -38,13 +38,16 @@ class Agreement:
 
 def agreement(moving: Cloud, fixed: Cloud, transform: NDArray[np.float64]) -> Agreement:
     """How well ``moving``, taken onto ``fixed`` by ``transform`` (4, 4), agrees with it."""
-    ways = (residuals(moving, fixed, transform), residuals(fixed, moving, np.linalg.inv(transform)))
-    compared = [way[np.isfinite(way) | np.isposinf(way)] for way in ways]
+    ways = (
+        residuals(moving, fixed, transform),
+        residuals(fixed, moving, np.asarray(np.linalg.inv(transform), np.float64)),
+    )
+    compared = [way[~np.isnan(way)] for way in ways]
     scores = [float((1.0 / (1.0 + np.square(way / HALF_MM))).sum() / (len(way) + DOUBT_POINTS)) for way in compared]
     medians = [float(np.median(way)) if len(way) else np.inf for way in compared]
     return Agreement(
         score=float(np.mean(scores)),
-        residual_mm=float(min(REACH_MM, np.mean(medians))),
+        residual_mm=min(REACH_MM, float(np.mean(medians))),
         overlap=min(len(part) / len(way) for part, way in zip(compared, ways, strict=True)),
     )
 

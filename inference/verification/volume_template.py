@@ -49,7 +49,7 @@ _LONGEST_MM, _RIGID = 5000.0, 0.1
 def pack(box: Box, surfaces: Sequence[Surface]) -> bytes:
     """The bytes of a template. Points further than 1.6 m from the middle of the first surface are left out."""
     origin = np.float32(surfaces[0].points.mean(axis=0)).astype(np.float64)
-    parts = [_PLACE.pack(*box.frame.ravel(), *box.lengths, *origin)]
+    parts = [np.concatenate([box.frame.ravel(), box.lengths, origin]).astype("<f4").tobytes()]
     for surface in surfaces:
         steps = np.rint((surface.points - origin) / UNIT_MM)
         near = (np.abs(steps) <= 32767).all(axis=1)
