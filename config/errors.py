@@ -16,6 +16,7 @@
      +- EncoderError           a bundle is missing, damaged or of another version
      +- GalleryError           a search or an enrolment that cannot be exact
      +- CalibrationError       no calibration for a score, or too little data to fit one
+     +- EvaluationError        a test of recognition that cannot be carried out
      +- ArchiveError           the archive refuses, is away or disagrees
      |   +- ArchiveUnavailableError   try again later
      |   +- ArchiveConflictError      what is there is not what was expected
@@ -38,6 +39,7 @@ __all__ = [
     "ConflictError",
     "DiskFullError",
     "EncoderError",
+    "EvaluationError",
     "GalleryError",
     "HeaderError",
     "ImagingError",
@@ -114,6 +116,10 @@ class GalleryError(MedReIDError):
 
 class CalibrationError(MedReIDError):
     reason = "CALIBRATION"
+
+
+class EvaluationError(MedReIDError):
+    reason = "EVALUATION"
 
 
 class ArchiveError(MedReIDError):
