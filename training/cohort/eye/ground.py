@@ -39,10 +39,14 @@ def ground(eye: EyeShape) -> Ground:
     x, y = np.meshgrid(
         np.arange(_LEFT, _RIGHT, _STEP, dtype=np.float32), np.arange(_HALF, -_HALF, -_STEP, dtype=np.float32)
     )
-    choroid = _streaks(rng, x.shape, _choroid_flow(rng, x, y), 2.3 * eye.choroid_scale, 5)
-    fine = _streaks(rng, x.shape, _choroid_flow(rng, x, y), 1.3 * eye.choroid_scale, 4)
+    flow = _choroid_flow(rng, x, y)
+    coarse = _streaks(rng, x.shape, flow, 2.6 * eye.choroid_scale, 6)
+    fine = _streaks(rng, x.shape, _choroid_flow(rng, x, y), 1.8 * eye.choroid_scale, 6)
+    # Vessels are bands with edges, one layer of them above the other.
+    bands = np.tanh(np.float32(2.2) * coarse) + np.float32(0.75) * np.tanh(np.float32(2.2) * fine)
+    patches = _noise(rng, x.shape, 40.0)
     return Ground(
-        choroid=_normal(choroid + np.float32(0.55) * fine),
+        choroid=_normal(bands + np.float32(0.35) * patches),
         fibres=_streaks(rng, x.shape, _fibre_flow(eye, x, y), 0.9, 6),
         grain=_normal(_noise(rng, x.shape, 0.8) + _noise(rng, x.shape, 2.4) + _noise(rng, x.shape, 14.0)),
     )

@@ -19,7 +19,7 @@ Colour = NDArray[np.float32]
 # How much a vessel takes of red, green and blue light, in powers of e; blood without oxygen takes more.
 _ARTERY = (0.13, 0.70, 0.52)
 _VEIN = (0.33, 1.00, 0.62)
-_XANTHOPHYLL = (0.20, 0.36, 0.52)
+_XANTHOPHYLL = (0.24, 0.40, 0.52)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,7 @@ def _background(scene: Scene) -> Colour:
     """Pigment epithelium over the choroid, darker in the macula."""
     eye, x, y = scene.eye, scene.x, scene.y
     dark = np.float32(eye.pigment)
-    fair, brown = np.array([0.80, 0.40, 0.20]), np.array([0.50, 0.215, 0.105])
+    fair, brown = np.array([0.82, 0.36, 0.175]), np.array([0.50, 0.185, 0.088])
     base = fair + (brown - fair) * dark + eye.redness * np.array([0.010, -0.012, -0.008])
     far = np.sqrt(x * x + y * y)
     out = np.clip((far - np.float32(0.8)) * np.float32(1 / 5.0), 0.0, 1.0)
@@ -62,7 +62,7 @@ def _background(scene: Scene) -> Colour:
     grain = scene.ground.sample(scene.ground.grain, x, y)
     near = np.exp(-np.square(far / np.float32(1.35 * eye.macula_size)) * np.float32(0.5))
     core = np.exp(-np.square(far / np.float32(0.42 * eye.macula_size)) * np.float32(0.5))
-    macula = np.float32(eye.macula_darkness) * (np.float32(0.85) * near + np.float32(0.75) * core)
+    macula = np.float32(eye.macula_darkness) * (np.float32(1.15) * near + np.float32(1.05) * core)
     image = np.empty((*x.shape, 3), np.float32)
     for n, (depth, mottle, yellow) in enumerate(
         zip((0.085, 0.19, 0.20), (0.010, 0.022, 0.026), _XANTHOPHYLL, strict=True)

@@ -41,10 +41,17 @@ def _canvas(camera: Camera) -> NDArray[np.uint8]:
     return np.zeros((rows * _FINE, columns * _FINE), np.uint8)
 
 
+def fill_branch(canvas: NDArray[np.uint8], branch: Branch, camera: Camera) -> None:
+    """One vessel on a canvas of the picture's own size."""
+    for middle, width in _pieces(branch, camera, 1):
+        depth = min(1.0, float(width.mean()) / 1.35)
+        _fill(canvas, middle, np.maximum(width - 0.8, 0.1), round(255 * depth))
+
+
 def _draw(branches: Sequence[Branch], camera: Camera, reflex: NDArray[np.uint8], share: float) -> Plane:
     canvas = _canvas(camera)
     pieces = sorted(
-        (piece for branch in branches for piece in _pieces(branch, camera)), key=lambda piece: float(piece[1][0])
+        (piece for branch in branches for piece in _pieces(branch, camera, _FINE)), key=lambda piece: float(piece[1][0])
     )
     for middle, width in pieces:
         # A filled polygon covers its rim too, about a pixel in all; what is thinner than that is drawn fainter.
@@ -55,13 +62,13 @@ def _draw(branches: Sequence[Branch], camera: Camera, reflex: NDArray[np.uint8],
     return _shrink(canvas, camera)
 
 
-def _pieces(branch: Branch, camera: Camera) -> list[tuple[Points, Points]]:
-    """Stretches of a branch that are in the picture: middle line and widths on the fine grid."""
-    place = (camera.pixels(branch.points) + 0.5) * _FINE - 0.5
+def _pieces(branch: Branch, camera: Camera, fine: int) -> list[tuple[Points, Points]]:
+    """Stretches of a branch that are in the picture: middle line and widths on a grid ``fine`` times finer."""
+    place = (camera.pixels(branch.points) + 0.5) * fine - 0.5
     rows, columns = camera.shape
-    ends = np.array([columns, rows]) * _FINE + 40.0
+    ends = np.array([columns, rows]) * fine + 40.0
     seen = np.all((place > -40.0) & (place < ends), axis=1)
-    width = branch.widths * (camera.scale * _FINE)
+    width = branch.widths * (camera.scale * fine)
     starts = range(0, len(place) - 1, _PIECE)
     spans = [slice(first, min(first + _PIECE + 1, len(place))) for first in starts]
     return [(place[span], width[span]) for span in spans if seen[span].any()]

@@ -63,7 +63,7 @@ class EyeShape:
     artery_reflex: float = _norm(0.5, 0.15, 0.1, 1.0, 0.9, age=0.03)
     branch_density: float = _norm(1.0, 0.09, 0.75, 1.25, 0.85, age=-0.015)
     branch_straightness: float = _norm(0.5, 0.15, 0.1, 0.95, 0.7)
-    junction_exponent: float = _norm(2.75, 0.16, 2.3, 3.2, 0.8)  # Murray's law says 3
+    junction_exponent: float = _norm(2.55, 0.14, 2.2, 3.0, 0.8)  # Murray's law says 3
     # The ground.
     pigment: float = _norm(0.5, 0.20, 0.02, 1.0, 0.97)
     redness: float = _norm(0.0, 1.0, -2.2, 2.2, 0.9)

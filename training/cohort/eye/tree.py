@@ -24,6 +24,9 @@ _REACH = 9.8  # mm around the fovea and around the disc that are supplied
 _AVASCULAR = 0.30  # radius around the centre of the fovea without vessels (Chui et al. 2012)
 _WAY = 0.20  # how dear the way to the disc is against the length of a new piece
 _TURN = 0.85  # how dear it is to turn
+_MACULA = 3.2  # radius around the fovea in which vessels run towards it
+_OUTWARDS = 1.5  # how dear it is there to run away from it
+_TWIG_WAY = 3.0  # how dear a twig of the disc begins: the arcades supply the macula
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +77,7 @@ class _Arcades:
         normal = normals(line)
         along = np.arange(len(line)) * _MAIN_STEP
         side = self._outside[quadrant] * (1 if kind == "vein" else -1) * up * (1 if quadrant < 2 else -1)
-        apart = 0.21 * np.cos(along / self._crossing[quadrant] * 0.8) + 0.10 * np.sin(along / 1.9 + quadrant)
+        apart = 0.29 * np.cos(along / (1.6 + self._crossing[quadrant])) + 0.10 * np.sin(along / 1.9 + quadrant)
         apart = apart * np.minimum(1.0, along / 0.9) * (1.0 + 0.12 * along / 4.0)
         return np.asarray(line - normal * (side * apart)[:, None])
 
@@ -128,22 +131,28 @@ class _Arcades:
 
 
 def smooth_line(knots: Points, step: float) -> Points:
-    """Points every ``step`` along a smooth curve through ``knots`` (n, 2)."""
-    from scipy.interpolate import CubicSpline
-
-    lengths = np.linalg.norm(np.diff(knots, axis=0), axis=1)
+    """Points about every ``step`` along a smooth curve through ``knots`` (n, 2): cubic Hermite pieces."""
+    lengths = np.sqrt(np.square(np.diff(knots, axis=0)).sum(axis=1)) + 1e-9
     at = np.concatenate([[0.0], np.cumsum(np.sqrt(lengths))])  # centripetal: no loops where knots crowd
-    curve = CubicSpline(at, knots)
-    dense = curve(np.linspace(0, at[-1], 24 * len(knots)))
-    run = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(dense, axis=0), axis=1))])
-    where = np.linspace(0, run[-1], max(2, round(run[-1] / step) + 1))
-    return np.stack([np.interp(where, run, dense[:, 0]), np.interp(where, run, dense[:, 1])], axis=1)
+    run = np.concatenate([[0.0], np.cumsum(lengths)])
+    slope = np.empty_like(knots)
+    slope[1:-1] = (knots[2:] - knots[:-2]) / (at[2:] - at[:-2])[:, None]
+    slope[0], slope[-1] = (knots[1] - knots[0]) / at[1], (knots[-1] - knots[-2]) / (at[-1] - at[-2])
+    where = np.interp(np.linspace(0, run[-1], max(3, round(run[-1] / step) + 1)), run, at)
+    piece = np.clip(np.searchsorted(at, where, side="right") - 1, 0, len(knots) - 2)
+    wide = at[piece + 1] - at[piece]
+    t = ((where - at[piece]) / wide)[:, None]
+    wide = wide[:, None]
+    ends = (1 + 2 * t) * (1 - t) ** 2 * knots[piece] + t * t * (3 - 2 * t) * knots[piece + 1]
+    return np.asarray(ends + wide * (t * (1 - t) ** 2 * slope[piece] + t * t * (t - 1) * slope[piece + 1]))
 
 
 def normals(line: Points) -> Points:
     """Unit vectors to the left of a line, at each of its points."""
-    along = np.gradient(line, axis=0)
-    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-12
+    along = np.empty_like(line)
+    along[1:-1] = line[2:] - line[:-2]
+    along[0], along[-1] = line[1] - line[0], line[-1] - line[-2]
+    along /= np.sqrt(np.square(along).sum(axis=1, keepdims=True)) + 1e-12
     return np.stack([-along[:, 1], along[:, 0]], axis=1)
 
 
@@ -197,14 +206,14 @@ def _planted(lines: list[Points], room: int) -> tuple[_Nodes, list[int]]:
         np.zeros((total, 2)), np.zeros((total, 2)), np.zeros(total), np.full(total, -1), np.zeros(total, np.int64), 0
     )
     roots = []
-    for line in lines:
+    for number, line in enumerate(lines):
         first, n = nodes.count, len(line)
         part = slice(first, first + n)
         nodes.place[part] = line
         along = np.gradient(line, axis=0)
         nodes.heading[part] = along / np.linalg.norm(along, axis=1, keepdims=True)
         # A main branch is a fast road: its way counts for less than that of a twig.
-        nodes.way[part] = 0.55 * np.arange(n) * _MAIN_STEP
+        nodes.way[part] = 0.55 * np.arange(n) * _MAIN_STEP + (_TWIG_WAY if number > 3 else 0.0)
         nodes.parent[first + 1 : first + n] = np.arange(first, first + n - 1)
         nodes.children[first : first + n - 1] = 1
         nodes.children[first : first + 3] = 2  # nothing branches off within the cup
@@ -215,10 +224,16 @@ def _planted(lines: list[Points], room: int) -> tuple[_Nodes, list[int]]:
 
 def _cost(nodes: _Nodes, index: NDArray[np.int64] | slice, points: Points, turn: float) -> Points:
     """(len(index), len(points)): what it costs to join each point to each node."""
-    to = points[None] - nodes.place[index][:, None]
-    length = np.sqrt(np.square(to).sum(axis=2)) + 1e-9
-    aligned = (to * nodes.heading[index][:, None]).sum(axis=2) / length
-    return np.asarray(length * (1.0 + turn * (1.0 - aligned)) + _WAY * nodes.way[index][:, None])
+    place, heading = nodes.place[index], nodes.heading[index]
+    dx, dy = points[None, :, 0] - place[:, :1], points[None, :, 1] - place[:, 1:]
+    length = np.sqrt(dx * dx + dy * dy) + 1e-9
+    aligned = (dx * heading[:, :1] + dy * heading[:, 1:]) / length
+    # Around the fovea every vessel runs inwards.
+    middle_x, middle_y = points[None, :, 0] + place[:, :1], points[None, :, 1] + place[:, 1:]
+    away = (dx * middle_x + dy * middle_y) / (length * np.sqrt(middle_x * middle_x + middle_y * middle_y) + 1e-9)
+    near = np.maximum(0.0, 1.0 - (np.square(points).sum(axis=1) / _MACULA**2))[None]
+    bent = turn * (1.0 - aligned) + _OUTWARDS * near * (1.0 + away)
+    return np.asarray(length * (1.0 + bent) + _WAY * nodes.way[index][:, None])
 
 
 def _reach_all(nodes: _Nodes, points: Points, turn: float) -> None:
@@ -266,7 +281,8 @@ def _branches(eye: EyeShape, kind: str, nodes: _Nodes, roots: list[int], fixed: 
     _relax(nodes, heir, fixed)
     calibre = eye.artery_calibre if kind == "artery" else eye.artery_calibre / eye.artery_vein_ratio
     main = np.mean(supply[roots[:4]])
-    width = np.maximum(calibre * (supply / main) ** (1.0 / eye.junction_exponent), 0.016)
+    width = calibre * (supply / main) ** (1.0 / eye.junction_exponent)
+    width = np.where(heir < 0, 0.4, 1.0) * np.maximum(width, 0.014)
     return _drawn(eye, kind, nodes, heir, width)
 
 
