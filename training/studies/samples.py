@@ -11,6 +11,7 @@ from config.errors import ImagingError
 from inference.encoders.protocol import Encoder
 from inference.types import FloatArray, LoadedSeries
 from inference.verification.protocol import Template, Verifier
+from training.cohort.visit import Dials
 from training.recipes.phantoms import phantom_studies
 
 
@@ -38,13 +39,13 @@ class Sample:
 
 
 def phantom_images(
-    kind: str, persons: int, visits: int, distractors: int, seed: int, processes: int = 1
+    kind: str, persons: int, visits: int, distractors: int, seed: int, dials: Dials, processes: int = 1
 ) -> Iterator[Known]:
     """Phantoms as a node meets them, written as DICOM and read back; ``distractors`` have one visit each."""
-    for row, images in phantom_studies(kind, persons, seed, visits, processes):
+    for row, images in phantom_studies(kind, persons, seed, visits, processes, dials):
         yield from (Known(row.patient_id, row.study, image) for image in images)
     if distractors:
-        for row, images in phantom_studies(kind, distractors, seed + 1, 1, processes):
+        for row, images in phantom_studies(kind, distractors, seed + 1, 1, processes, dials):
             yield from (Known(row.patient_id, row.study, image, distractor=True) for image in images)
 
 

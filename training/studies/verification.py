@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from inference.verification.protocol import Template, Verifier
 from training.cohort.kinds import KINDS
+from training.cohort.nuisance import dials_of
 from training.evaluation.metrics import equal_error_rate, person_bootstrap
 from training.studies.samples import Sample, phantom_images, samples
 
@@ -219,15 +220,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--visits", type=int, default=2)
     parser.add_argument("--distractors", type=int, default=20)
     parser.add_argument("--seed", type=int, default=VERIFICATION_SEED, help="of the persons; no other use may share it")
+    parser.add_argument("--nuisance", default="default", help="set of dials: default, unseen, coupled or clinical")
     parser.add_argument("--top", type=int, default=20, help="how many candidates the embedding nominates")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     chosen = parser.parse_args(arguments)
     judge, encoder = verifier(chosen.verifier), Registry().get(chosen.encoder)
-    made = phantom_images(chosen.kind, chosen.persons, chosen.visits, chosen.distractors, chosen.seed, chosen.processes)
+    made = phantom_images(
+        chosen.kind,
+        chosen.persons,
+        chosen.visits,
+        chosen.distractors,
+        chosen.seed,
+        dials_of(chosen.nuisance),
+        chosen.processes,
+    )
     found = list(track(samples(made, encoder, judge), "phantoms", chosen.persons * chosen.visits + chosen.distractors))
     study = measure(found, judge, chosen.top)
-    show(study, f"{chosen.kind}: {encoder.name} {encoder.version}, {judge.name} {judge.version}")
+    show(study, f"{chosen.kind} ({chosen.nuisance}): {encoder.name} {encoder.version}, {judge.name} {judge.version}")
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(asdict(study), indent=1) + "\n", encoding="utf-8")
 
