@@ -109,19 +109,43 @@ class GallerySettings(Section):
     candidates: int = Field(ge=2, le=1000)
 
 
+class VerificationSettings(Section):
+    enabled: bool
+    candidates: int = Field(ge=1, le=1000)
+
+
+class EvidenceSettings(Section):
+    objects: bool
+
+
 class CalibrationSettings(Section):
     trusted_scopes: tuple[str, ...]
+
+
+class DemographicSettings(Section):
+    sex_error: float = Field(gt=0, lt=0.5)
+    birth_swapped: float = Field(gt=0, lt=0.2)
+    birth_year_off: float = Field(gt=0, lt=0.2)
+    birth_part_off: float = Field(gt=0, lt=0.2)
+    birth_different: float = Field(gt=0, lt=0.2)
+    year_off: int = Field(ge=1, le=20)
+    age_near: float = Field(gt=0, lt=0.4)
+    age_different: float = Field(gt=0, lt=0.4)
+    date_order_error: float = Field(gt=0, lt=0.5)
+    date_order_strangers: float = Field(gt=0, lt=1)
 
 
 class PolicySettings(Section):
     name: str
     prior_enrolled: float = Field(gt=0, lt=1)
+    fpir: float = Field(gt=0, le=0.5)
     link_posterior: float = Field(gt=0.5, lt=1)
     link_log10_lr: float = Field(ge=0)
     link_margin_log10: float = Field(ge=0)
     link_quality: float = Field(ge=0, le=1)
     review_posterior: float = Field(ge=0, lt=1)
     correlation_discount: float = Field(ge=0, le=1)
+    demographics: DemographicSettings
 
 
 class ArchiveSettings(Section):
@@ -161,6 +185,8 @@ class Settings(Section):
     imaging: ImagingSettings
     encoders: EncoderSettings
     gallery: GallerySettings
+    verification: VerificationSettings
+    evidence: EvidenceSettings
     calibration: CalibrationSettings
     policy: PolicySettings
     archive: ArchiveSettings

@@ -33,6 +33,7 @@ class Action(StrEnum):
     ENROL = "ENROL"
     LINK = "LINK"
     UNDO = "UNDO"
+    EVIDENCE = "EVIDENCE"
     APPROVE = "APPROVE"
     REJECT = "REJECT"
     FORGET = "FORGET"

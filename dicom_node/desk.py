@@ -60,6 +60,7 @@ class Desk:
             record = self._open_decision(study_uid)
             target = self._target(record, patient)
             self._node.relinker.link(record, target, self._actor)
+            self._node.evidence.store(record, target.key, self._actor)
             with ledger.transaction():
                 closed = ledger.close_decision(record.id, DecisionStatus.APPROVED, self._actor)
                 ledger.assign_embeddings(study_uid, target.key)

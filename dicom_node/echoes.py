@@ -28,10 +28,13 @@ class Echoes:
         self._receipts: dict[str, tuple[RelinkReceipt, ...]] = {}
 
     def is_echo(self, header: InstanceHeader, sha256: str) -> bool:
-        """Whether the object is, element by element, the one in force under its UID, or one that a re-link made of it.
+        """Whether the object is, element by element, the one in force under its UID, or one that the node made itself:
+        by a re-link, or as evidence of one.
 
         A re-link's copy is known by its patient and its pixels: the archive may have written the rest as it likes.
         """
+        if self._ledger.is_evidence_object(header.sop_instance_uid):
+            return True
         in_force = self._ledger.object_in_force(header.sop_instance_uid)
         if in_force is None or in_force == sha256:
             return False

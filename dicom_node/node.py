@@ -13,6 +13,7 @@ from config.errors import ConfigError
 from config.settings import Settings
 from dicom_node.archives.protocol import Archive
 from dicom_node.audit import AuditTrail
+from dicom_node.evidence_store import EvidenceStore
 from dicom_node.galleries import Galleries
 from dicom_node.ledger import Ledger
 from dicom_node.orphans import OrphanDetector
@@ -20,6 +21,7 @@ from dicom_node.relink import Relinker
 from dicom_node.routing import ReloadingRules, rules_path
 from dicom_node.spool import Spool
 from dicom_node.subject import Subject, subject_of
+from dicom_node.verifying import Verifying
 from inference.encoders.registry import Registry
 from inference.imaging.options import LoadOptions
 from inference.imaging.rejections import check_allowed
@@ -98,6 +100,14 @@ class Node:
     @cached_property
     def relinker(self) -> Relinker:
         return Relinker(self.archive, self.ledger, self.audit, self.settings)
+
+    @cached_property
+    def evidence(self) -> EvidenceStore:
+        return EvidenceStore(self.archive, self.ledger, self.audit, self.settings)
+
+    @cached_property
+    def verifying(self) -> Verifying:
+        return Verifying(self.ledger, self.settings.verification)
 
     @cached_property
     def detector(self) -> OrphanDetector:

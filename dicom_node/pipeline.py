@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 
-from config.errors import ImagingError, RelinkRefusedError
+from config.errors import RelinkRefusedError
 from dicom_node.audit import Action
 from dicom_node.crashpoints import crash_point
 from dicom_node.ledger import (
@@ -21,11 +21,10 @@ from dicom_node.ledger import (
     RelinkState,
     StudyState,
 )
+from dicom_node.material import Material, material_of
 from dicom_node.node import Node
 from dicom_node.subject import Subject
-from inference.encoders.protocol import Encoder
 from inference.evidence import Evidence, gather_evidence
-from inference.imaging.series import load_series
 from inference.matching import Decision, decide, policy_hash
 from inference.types import Encoding, PatientIdentity, SeriesHeader
 
@@ -59,64 +58,37 @@ class Pipeline:
         if standing is not None:
             return self._continue_link(claim, standing, series)
         subject = node.subject(claim.study_uid)
-        encodings = self.encode(series)
+        material = material_of(node, series)
         if subject.identity is None:
-            return self._identify(claim, subject, encodings)
-        return self._enrol(claim, subject.identity, encodings)
+            return self._identify(claim, subject, material)
+        return self._enrol(claim, subject.identity, material)
 
-    def encode(self, series: Iterable[SeriesHeader]) -> tuple[Encoding, ...]:
-        """Embeddings of every series that a rule sends to an encoder; refusals are counted under their names."""
-        found: list[Encoding] = []
-        for one in series:
-            route = self.node.rules.route(one)
-            self.node.ledger.count("series_routed", rule=route.rule, reason=route.reason)
-            encoders = [e for name in route.encoders if (e := self.node.registry.get(name)).accepts(one)]
-            if encoders:
-                found += self._encode_series(one, encoders)
-        return tuple(found)
-
-    def _encode_series(self, series: SeriesHeader, encoders: Sequence[Encoder]) -> list[Encoding]:
-        count = self.node.ledger.count
-        loaded = load_series(series, self.node.load_options)
-        for rejection in loaded.rejections:
-            count("image_refused", reason=rejection.reason)
-        found: list[Encoding] = []
-        for encoder in encoders:
-            for image in loaded.images:
-                try:
-                    encodings = encoder.encode([image])
-                except ImagingError as error:
-                    count("image_refused", reason=error.reason)
-                    continue
-                found += [encoding for encoding in encodings if encoding is not None]
-                if None in encodings:
-                    count("image_refused", reason="NOTHING_TO_ENCODE")
-        return found
-
-    def _enrol(self, claim: Claim, identity: PatientIdentity, encodings: Sequence[Encoding]) -> StudyState:
+    def _enrol(self, claim: Claim, identity: PatientIdentity, material: Material) -> StudyState:
         ledger = self.node.ledger
         with ledger.transaction():
             ledger.put_patient(identity)
-            ledger.store_embeddings(claim.study_uid, encodings, identity.key)
+            material.keep(self.node, claim.study_uid, identity.key)
             ledger.record_decision(
                 self._new_decision(claim, Outcome.ENROL, patient=identity.key), status=DecisionStatus.ACTED
             )
             self._close_items(claim, "ENROLLED")
-            self._audit(Action.ENROL, claim.study_uid, {"patient": _key(identity), "embeddings": len(encodings)})
-            return ledger.settle(claim, StudyState.ENROLLED, "" if encodings else "NO_USABLE_IMAGE")
+            self._audit(
+                Action.ENROL, claim.study_uid, {"patient": _key(identity), "embeddings": len(material.encodings)}
+            )
+            return ledger.settle(claim, StudyState.ENROLLED, "" if material.encodings else "NO_USABLE_IMAGE")
 
-    def _identify(self, claim: Claim, subject: Subject, encodings: Sequence[Encoding]) -> StudyState:
+    def _identify(self, claim: Claim, subject: Subject, material: Material) -> StudyState:
         ledger = self.node.ledger
         pending = self._pending_link(claim)
         if pending is not None:
             return self._link(claim, pending)
-        ledger.store_embeddings(claim.study_uid, encodings)
-        if not encodings:
+        material.keep(self.node, claim.study_uid)
+        if not material.encodings:
             return self._without_evidence(claim, subject)
-        evidence = self._search(subject, encodings)
+        evidence = self._search(subject, material.encodings)
         decision = self._decide(claim, subject, evidence)
         with ledger.transaction():
-            record = ledger.record_decision(self._described(claim, subject, encodings, evidence, decision))
+            record = ledger.record_decision(self._described(claim, subject, material.encodings, evidence, decision))
             self._audit(Action.SEARCH, claim.study_uid, {"decision": record.id, "searched": evidence.searched})
             self._audit(Action.DECISION, claim.study_uid, _summary(record))
             ledger.count("decision", outcome=record.outcome.value)
@@ -168,6 +140,7 @@ class Pipeline:
             ledger.count("relink_refused", reason=error.reason)
             return self._to_review(claim, record, error.reason)
         crash_point("walk.linked")
+        self.node.evidence.store(record, record.patient, WORKER)
         with ledger.transaction():
             ledger.close_decision(record.id, DecisionStatus.ACTED, WORKER)
             self._close_items(claim, "LINKED")
@@ -222,14 +195,14 @@ class Pipeline:
         if relink.state is RelinkState.INTENDED:
             return self._link(claim, record)
         self.node.relinker.sweep(relink, WORKER)
-        encodings = self.encode(series)
+        material = material_of(self.node, series)
         # Only links that a person confirmed may enrol: otherwise one wrong link would breed others.
         patient = record.patient if record.status is DecisionStatus.APPROVED else None
         with ledger.transaction():
             if record.status is DecisionStatus.PENDING:  # killed between the finished link and its settling
                 ledger.close_decision(record.id, DecisionStatus.ACTED, WORKER)
             self._close_items(claim, "LINKED")
-            ledger.store_embeddings(claim.study_uid, encodings, patient)
+            material.keep(self.node, claim.study_uid, patient)
             return ledger.settle(claim, StudyState.LINKED)
 
     def _pending_link(self, claim: Claim) -> DecisionRecord | None:

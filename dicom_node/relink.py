@@ -85,6 +85,8 @@ class Relinker:
             when the archive is away or disagrees; the next call goes on from there.
         """
         receipt = RelinkReceipt.from_json(relink.receipt)
+        # Evidence names the patient that the study is about to lose.
+        self._archive.remove(relink.study_uid, self._ledger.evidence_objects(relink.study_uid, relink.decision_id))
         self._archive.undo(receipt)
         crash_point("relink.undone")
         with self._ledger.transaction():

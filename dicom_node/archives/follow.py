@@ -81,6 +81,7 @@ def _fetch(node: Node, study_uid: str) -> int:
         for series in node.ledger.series(study_uid, node.spool.path)
         for instance in series.instances
     }
+    known.update(node.ledger.evidence_objects(study_uid))
     ingester = Ingester(node.ledger, node.spool, node.settings.identity)
     association = f"follow-{uuid.uuid4()}"
     source = Source(peer=node.archive.name, association=association)

@@ -180,7 +180,7 @@ def _sort_in(batch: _Batch, item: ReceivedObject, now: float) -> None:
     if item.sop_instance_uid and item.sop_instance_uid != header.sop_instance_uid:
         _conflict(batch, ConflictKind.UID_MISMATCH, item, header, item.sha256, now)
     in_force = batch.known_instances.get(header.sop_instance_uid)
-    if in_force is not None and item.echo:
+    if item.echo:
         batch.echoes += 1
         return
     if in_force is not None:
