@@ -71,6 +71,9 @@ class Manifest:
                 except BadValueError as error:
                     raise refusal(self.path.name, str(error), records.line) from None
 
+    def __iter__(self) -> Iterator[Row]:
+        return self.rows()
+
     def count(self) -> int:
         """Number of rows; reads the whole file."""
         return sum(1 for _ in self.rows())
