@@ -54,7 +54,7 @@ def write_ct_volume(
     ds.FrameOfReferenceUID = uid(who.seed, "frame", who.number, when.number, "head-ct")
     ds.PositionReferenceIndicator = ""
     ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    ds.PixelSpacing = [_decimal(rows), _decimal(columns)]
+    ds.PixelSpacing = [decimal(rows), decimal(columns)]
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = volume.shape[1:]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
@@ -67,13 +67,13 @@ def write_ct_volume(
         position = affine @ np.array([index, 0, 0, 1.0])
         ds.SOPInstanceUID = instance_uid(who, when, "head-ct", 1, number)
         ds.InstanceNumber = number
-        ds.ImagePositionPatient = [_decimal(v) for v in position[:3]]
-        ds.SliceLocation = _decimal(position[2])
+        ds.ImagePositionPatient = [decimal(v) for v in position[:3]]
+        ds.SliceLocation = decimal(position[2])
         ds.PixelData = (volume[index] - _INTERCEPT).astype("<u2").tobytes()
         files.append(write(ds, folder / f"{number:04d}.dcm"))
     return files
 
 
-def _decimal(value: float) -> str:
+def decimal(value: float) -> str:
     """A DS of at most 16 characters that keeps a thousandth of a millimetre and more."""
     return f"{round(float(value), 6):.10g}"

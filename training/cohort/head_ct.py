@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from training.cohort.chance import stream
 from training.cohort.dials.head_ct import HeadCtVisit
 from training.cohort.head.frame import Head
-from training.cohort.head.phantom import head_units
+from training.cohort.head.phantom import head_image
+from training.cohort.head.today import head_of
 from training.cohort.implicit import Chain, Field, lay, rotation
 from training.cohort.person import Person
 from training.cohort.sampling import Grid, Slab
@@ -29,14 +30,14 @@ def head_ct(who: Person, when: Visit) -> tuple[NDArray[np.int16], NDArray[np.flo
         (4, 4) float64 from voxel index (slice, row, column, 1) to patient LPS millimetres.
     """
     scan = when.head_ct
-    head = Head(who.head, scan.weight, scan.jaw, scan.smile, scan.swelling)
+    head = head_of(who, when, scan)
     grid = _grid(head, scan)
     edge = (0.7 if scan.sharp else 1.0) * (grid.spacing[1] + 0.25 * grid.spacing[0])
-    volume = head_units(grid, head, edge, lambda slab, image: _lay_around(slab, image, head, scan))
+    volume = head_image(grid, head, edge, around=lambda slab, image: _lay_around(slab, image, head, scan))
     if scan.tube:
         _lay_tube(grid, head, volume, edge)
     rng = stream(who.seed, "visit", who.number, when.number, "head ct noise")
-    if scan.streaks and who.head.fillings:
+    if scan.streaks and head.fillings:
         _add_streaks(volume, grid, rng)
     _add_noise(volume, scan, rng)
     np.clip(volume, _LOWEST, _HIGHEST, out=volume)

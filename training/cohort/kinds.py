@@ -11,6 +11,8 @@ from training.cohort import illness
 from training.cohort.dicom_common import Change, Image, instance_uid, series_uid
 from training.cohort.dicom_ct import write_head_ct
 from training.cohort.dicom_dx import write_chest_radiograph
+from training.cohort.dicom_mr import write_head_mr
+from training.cohort.dicom_skull import write_skull_films
 from training.cohort.dicom_vl import write_fundus
 from training.cohort.person import Person
 from training.cohort.visit import Visit
@@ -36,6 +38,11 @@ def _head_ct(folder: Path, who: Person, when: Visit, change: Change | None) -> l
     return [Image(tuple(files), series_uid(who, when, "head-ct"))]
 
 
+def _head_mr(folder: Path, who: Person, when: Visit, change: Change | None) -> list[Image]:
+    files = write_head_mr(folder, who, when, change)
+    return [Image(tuple(files), series_uid(who, when, "head-mr"))]
+
+
 def _chest_film(folder: Path, who: Person, when: Visit, change: Change | None) -> list[Image]:
     files = write_chest_radiograph(folder, who, when, change)
     instance = instance_uid(who, when, "chest-film", 1, 1)
@@ -46,6 +53,8 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("head-ct", "CT", illness.HEAD, _head_ct),
+        Kind("head-mr", "MR", illness.HEAD, _head_mr),
+        Kind("skull-film", "DX", ("sinusitis",), write_skull_films),
         Kind("chest-film", "DX", illness.CHEST, _chest_film),
         Kind("fundus", "OP", illness.EYES, write_fundus),
     )

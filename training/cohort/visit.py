@@ -10,6 +10,8 @@ from training.cohort.chance import stream
 from training.cohort.dials.chest_film import ChestFilmDials, ChestFilmVisit, draw_chest_film
 from training.cohort.dials.fundus import FundusDials, FundusVisit, draw_fundus
 from training.cohort.dials.head_ct import HeadCtDials, HeadCtVisit, draw_head_ct
+from training.cohort.dials.head_mr import HeadMrDials, HeadMrVisit, draw_head_mr
+from training.cohort.dials.skull_film import SkullFilmDials, SkullFilmVisit, draw_skull_film
 from training.cohort.draw import Draw
 from training.cohort.illness import Illness, IllnessDials, illness
 from training.cohort.person import Person, first_day
@@ -34,6 +36,8 @@ class Dials:
     weight_sd: float = 1.0  # how much the weight varies between visits; each kind says what it does
     illness: IllnessDials = field(default_factory=IllnessDials)
     head_ct: HeadCtDials = field(default_factory=HeadCtDials)
+    head_mr: HeadMrDials = field(default_factory=HeadMrDials)
+    skull_film: SkullFilmDials = field(default_factory=SkullFilmDials)
     chest_film: ChestFilmDials = field(default_factory=ChestFilmDials)
     fundus: FundusDials = field(default_factory=FundusDials)
 
@@ -54,6 +58,8 @@ class Visit:
     weight: float
     illness: Illness
     head_ct: HeadCtVisit
+    head_mr: HeadMrVisit
+    skull_film: SkullFilmVisit
     chest_film: ChestFilmVisit
     fundus: FundusVisit
 
@@ -90,6 +96,8 @@ def visit(who: Person, number: int, dials: Dials | None = None) -> Visit:
         weight=weight,
         illness=ill,
         head_ct=draw_head_ct(draw("head ct", "CT"), dials.head_ct, weight, ill),
+        head_mr=draw_head_mr(draw("head mr", "MR"), dials.head_mr, weight, ill),
+        skull_film=draw_skull_film(draw("skull film", "DX"), dials.skull_film, weight, ill),
         chest_film=draw_chest_film(draw("chest film", "DX"), dials.chest_film, weight, ill),
         fundus=draw_fundus(draw("fundus", "OP"), dials.fundus, ill),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.cohort.head.frame import Head
-from training.cohort.implicit import Chain, Ellipsoid, Field, Points, join, step
+from training.cohort.implicit import Chain, Ellipsoid, Field, Points, Shape, join, step
 from training.cohort.sampling import Slab, both, mirrored
 
 _BASE = 7.0
@@ -32,16 +32,21 @@ def vault(slab: Slab, head: Head) -> Field:
     return d
 
 
-def skull_floor(p: Points) -> Field:
-    """Height of the floor of the three cranial fossae, which step down from front to back."""
-    far: Field = np.abs(p.x)
+def skull_floor(p: Points, ahead: float = 0.0) -> Field:
+    """Height of the floor of the three cranial fossae, which step down from front to back, ``ahead`` mm earlier."""
+    far: Field = np.sqrt(np.square(p.x) + np.float32(36.0))
     # The petrous ridges run outwards and back, the sphenoid wings outwards and forward.
-    petrous = p.y - np.float32(0.32) * far
-    wing = p.y + np.float32(0.42) * far
-    floor = np.float32(-34.0) + np.float32(30.0) * (np.float32(1.0) - step(petrous.astype(np.float32), -4.0, 16.0))
-    floor += np.float32(31.0) * (np.float32(1.0) - step(wing.astype(np.float32), -22.0, 12.0))
+    petrous = p.y - np.float32(0.40) * far
+    wing = p.y + np.float32(0.52) * far
+    floor = np.float32(-34.0) + np.float32(29.0) * (
+        np.float32(1.0) - step(petrous.astype(np.float32), -9.0 - ahead, 22.0)
+    )
+    floor += np.float32(31.0) * (np.float32(1.0) - step(wing.astype(np.float32), -24.0 - ahead, 12.0))
     side = np.minimum(far * np.float32(1 / 45.0), np.float32(1.0))
-    floor += np.float32(5.0) * side * side
+    floor += np.float32(6.0) * side * side
+    # Bowls: the posterior fossa rises again towards the back.
+    back = np.maximum(p.y - np.float32(36.0), 0)
+    floor += np.float32(0.011) * back * back
     result: Field = floor
     return result
 
@@ -50,15 +55,66 @@ def braincase(slab: Slab, head: Head, outside: Field) -> tuple[Field, Field]:
     """Distances to the braincase's bone (as a solid) and to its cavity."""
     s, p = head.shape, slab.points
     floor = skull_floor(p)
-    solid = np.maximum(outside, (floor - np.float32(_BASE)) - p.z)
+    solid = np.maximum(outside, np.minimum(floor, skull_floor(p, 4.0)) - np.float32(_BASE) - p.z)
     # Thin over the temples, thick at the back and in front.
     temple = np.abs(p.x) * np.float32(1.0 / head.half_breadth)
     temple *= temple
     temple *= np.float32(1.0) - step(p.z, 45.0, 50.0)
     wall = np.float32(s.wall_thickness) * (np.float32(1.0) - np.float32(s.temporal_thinning) * temple)
     cavity = np.maximum(outside + wall, floor - p.z)
-    slab.carve(solid, Chain([(0, 26, -60), (0, 20, -22)], 14.0), blend=4.0)
+    ridges = _ridges(head)
+    slab.unite(solid, *ridges, blend=4.0)
+    slab.carve(cavity, *ridges, blend=4.0)
+    slab.carve(cavity, *_orbits(head, 2.0), blend=2.0)
+    _shape_saddle(slab, head, solid, cavity)
+    slab.carve(solid, Chain([(0, 26, -60), (0, 21, -22)], 14.0, (1.1, 1, 1)), blend=4.0)
     return solid, cavity
+
+
+def _ridges(head: Head) -> list[Shape]:
+    """Bone that stands up from the floor: petrous pyramids, clivus, sphenoid body and wings, crest of the occiput."""
+    b, d, f = head.half_breadth, head.shape.detail, head.front
+    high, size = d.petrous_height, d.petrous_size
+    return [
+        *both(
+            lambda k: Chain([(k * (b - 12), 17, 0 + high), (k * 38, 2, 3 + high), (k * 13, -11, 1)],
+                            [12.0 * size, 10.0 * size, 6.5], (1, 1, 1.1))
+        ),
+        Chain([(0, f + 81, 13), (0, -2, -12), (0, 5, -27)], [8.0, 7.0, 5.0], (0.62, 1, 1)),
+        Ellipsoid((0, f + 66, 9), (17, 17, 13)),
+        *both(lambda k: Chain([(k * 10, f + 62, 24), (k * (b - 22), f + 48, 27)], [3.4, 2.6], (1, 1, 0.9))),
+        Chain([(0, f + 12, 22), (0, f + 22, 26)], [3.0, 1.5], (1.6, 1, 0.5)),
+        Chain([(0, head.shape.vault_centre_y + head.half_length - 9, 10), (0, 46, -33)], [6.0, 2.5], (1.4, 1, 1)),
+    ]  # fmt: skip
+
+
+def _shape_saddle(slab: Slab, head: Head, solid: Field, cavity: Field) -> None:
+    """The Turkish saddle between its clinoid processes."""
+    d, y, z = head.shape.detail, head.sella_y, head.sella_z
+    half = d.sella_length / 2
+    bowl = Ellipsoid((0, y, z + 1.0), (8.5, half, d.sella_depth * 0.62))
+    slab.carve(solid, bowl, blend=1.5)
+    slab.unite(cavity, bowl, blend=1.5)
+    back = [(0, y + half + 2.6, z - 6), (0, y + half + 2.0, z - 3 + d.dorsum_height)]
+    processes = (
+        Chain(back, [3.2, 1.7], (0.26, 1, 1)),
+        *both(lambda k: Chain([(k * 9, y - half - 4, z + 5), (k * 10, y - half + 3, z + 6.5)], [2.6, 1.5])),
+    )
+    slab.unite(solid, *processes, blend=2.0)
+    slab.carve(cavity, *processes, blend=1.0)
+
+
+def _orbits(head: Head, grow: float = 0.0) -> tuple[Shape, Shape]:
+    s, f = head.shape, head.front
+    ex, _, oz = head.eye
+    ow, oh = s.orbit_width, s.orbit_height
+    return both(
+        lambda k: Chain(
+            [(k * (ex + 3), f - 2, oz), (k * ex, f + 20, oz), (k * 15, f + 52, oz + 3)],
+            [ow + 2 + grow, ow + grow, 4 + grow],
+            (1, 1, ow / oh),
+        )
+    )
 
 
 def add_face(slab: Slab, head: Head, bone: Field) -> None:
@@ -115,17 +171,7 @@ def add_face(slab: Slab, head: Head, bone: Field) -> None:
         ),
         blend=3.0,
     )
-    slab.carve(
-        bone,
-        *both(
-            lambda k: Chain(
-                [(k * (ex + 3), f - 2, oz), (k * ex, f + 20, oz), (k * 15, f + 52, oz + 3)],
-                [ow + 2, ow, 4],
-                (1, 1, ow / oh),
-            )
-        ),
-        blend=3.0,
-    )
+    slab.carve(bone, *_orbits(head), blend=3.0)
     base = s.nasion_z - s.nose_length
     nasal = (s.nose_deviation * 0.4, f - 0.45 * s.nose_protrusion + 4 - s.nose_hump, s.nasion_z - 0.42 * s.nose_length)
     slab.unite(bone, Chain([(0, f + 6 - s.nasion_depth, s.nasion_z), nasal], [s.nose_bridge_width, 3.2]), blend=3.0)
@@ -134,14 +180,20 @@ def add_face(slab: Slab, head: Head, bone: Field) -> None:
 
 
 def add_skull_base(slab: Slab, head: Head, bone: Field) -> None:
-    """Mastoids, petrous ridges, pterygoid plates."""
-    b = head.half_breadth
+    """Mastoids, styloid processes, pterygoid plates, occipital condyles."""
+    b, f, size = head.half_breadth, head.front, head.shape.detail.mastoid_size
     slab.unite(
         bone,
-        *both(lambda k: Ellipsoid((k * (b - 18), 14, -16), (11, 13, 20))),
-        *both(lambda k: Chain([(k * (b - 18), 8, -1), (k * 14, -12, 1)], [11, 7])),
-        *both(lambda k: Chain([(k * 14, head.front + 58, -2), (k * 15, head.front + 60, -30)], 2.2, (1, 0.4, 1))),
+        *both(lambda k: Ellipsoid((k * (b - 17), 16, -14 - 3 * size), (10 * size, 13 * size, 19 * size))),
+        *both(lambda k: Ellipsoid((k * 14, 12, -29), (6, 10, 5), (0, 0, k * 25))),
         blend=4.0,
+    )
+    slab.unite(
+        bone,
+        *both(lambda k: Chain([(k * 16, f + 57, 2), (k * 17, f + 60, -26)], 2.0, (1, 0.3, 1))),
+        *both(lambda k: Chain([(k * 12, f + 58, 2), (k * 12, f + 62, -28)], 1.8, (1, 0.4, 1))),
+        *both(lambda k: Chain([(k * (b - 23), 2, -12), (k * (b - 27), -4, -38)], [2.6, 1.2])),
+        blend=2.0,
     )
 
 
@@ -177,16 +229,30 @@ def add_jaw(slab: Slab, head: Head, bone: Field) -> None:
 
 def add_neck(slab: Slab, head: Head, bone: Field) -> None:
     """The cervical spine down to the edge of any usual scan, and the hyoid."""
-    shift = head.shape.neck_forward
-    for n in range(7):
-        z, y = -37.0 - 17.0 * n, 13.0 + 0.7 * n - shift * 0.15 * n
-        wide = 24.0 if n == 0 else 13.0 + 0.6 * n
-        arch = [(wide * 0.8, y, z), (wide + 4, y + 11, z), (6, y + 27, z - 3), (0, y + 31, z - 4)]
+    lean = head.shape.neck_forward * 0.15
+    atlas, axis = 13.0, 13.7 - lean
+    ring = [(0, -9.5), (12, -7), (20, 0), (25, 6), (22, 14), (14, 22), (0, 26)]
+    slab.unite(
+        bone,
+        *mirrored(Chain([(x, atlas + 8 + y, -37) for x, y in ring], [3.4, 3.6, 6.5, 5.0, 3.2, 3.0, 3.4])),
+        Chain([(0, atlas - 1, -40), (0, axis + 1, -56)], [4.4, 5.6]),
+        blend=2.0,
+    )
+    for n in range(1, 7):
+        z, y = -37.0 - 17.0 * n, 13.0 + 0.7 * n - lean * n
+        wide = 13.0 + 0.6 * n
+        arch = [
+            (wide * 0.8, y + 1, z),
+            (wide + 5, y + 9, z),
+            (wide - 1, y + 19, z - 1),
+            (6, y + 27, z - 3),
+            (0, y + 30, z - 4),
+        ]
         slab.unite(
             bone,
-            Ellipsoid((0, y, z), (wide * 0.55 if n == 0 else wide, 8.5, 7.6 if n else 5.0)),
-            *mirrored(Chain(arch, 3.4)),
-            Chain([(0, y + 30, z - 4), (0, y + (30 if n == 0 else 40 + n), z - 9)], 3.0),
+            Chain([(0, y - 2.0, z), (0, y + 2.5, z)], 7.2, (0.56, 1, 0.98)),
+            *mirrored(Chain(arch, [3.4, 4.4, 3.4, 2.8, 2.8])),
+            Chain([(0, y + 29, z - 4), (0, y + 41 + 1.5 * n, z - 10)], [2.6, 3.2]),
             blend=2.5,
         )
     chin = head.shape.chin_z

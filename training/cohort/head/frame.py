@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,22 @@ from training.cohort.implicit import Points, Transform, rotation
 
 
 @dataclass(frozen=True, slots=True)
+class Bleed:
+    """A haemorrhage: ``severity`` in (0, 1], ``side`` 1 left or -1 right, ``place`` three numbers in -1 to 1."""
+
+    severity: float
+    side: float
+    subdural: bool
+    place: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """A person's head as it is on one day: the bone of ``shape``, with this day's fat and opening of the jaw.
 
     ``weight`` is millimetres of fat gained (or lost) under the skin; ``jaw`` degrees of opening;
     ``smile`` millimetres that the corners of the mouth are drawn up; ``swelling`` millimetres under the left and right
-    cheek.
+    cheek; ``sinusitis`` the share of the left and right maxillary sinus that is full; ``down`` where that runs to.
     """
 
     shape: HeadShape
@@ -24,6 +35,9 @@ class Head:
     jaw: float = 0.0
     smile: float = 0.0
     swelling: tuple[float, float] = (0.0, 0.0)
+    sinusitis: tuple[float, float] = (0.0, 0.0)
+    down: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    bleed: Bleed | None = None
 
     @property
     def half_length(self) -> float:
@@ -85,11 +99,51 @@ class Head:
         """Left hinge of the jaw."""
         return self.half_breadth - 17.0, -13.0, -4.0
 
+    @property
+    def nose_floor(self) -> float:
+        """Height of the middle of the lower nasal passage."""
+        return self.shape.nasion_z - self.shape.nose_length + 9.0
+
+    @property
+    def fillings(self) -> tuple[int, ...]:
+        return tuple(n for n in self.shape.fillings if self.shape.teeth[n] > 0.0)
+
+    @property
+    def sella_y(self) -> float:
+        """Middle of the Turkish saddle."""
+        return self.front + 75.0
+
+    @property
+    def sella_z(self) -> float:
+        """Middle of the gland that lies in the saddle."""
+        return self.shape.detail.sella_height
+
     def arch(self, z: float, grow: float = 0.0) -> list[tuple[float, float, float]]:
         """The dental arch from right to left at height ``z``, ``grow`` millimetres wider than the teeth's middle."""
         w, y = self.shape.palate_width + grow, self.incisor + 3.0 - grow
         half = [(w, y + 40.0), (w * 1.0, y + 27.0), (w * 0.93, y + 16.0), (w * 0.70, y + 6.5), (w * 0.36, y + 1.2)]
         return [(-x, v, z) for x, v in half] + [(0.0, y, z)] + [(x, v, z) for x, v in reversed(half)]
+
+    def lips(self) -> list[tuple[float, float, float]]:
+        """The ring muscle of the mouth, from right to left."""
+        w, y, z = self.shape.mouth_width / 2, self.incisor - 2.0 - 0.4 * self.fat, self.bite
+        return [(-w, y + 10, z), (-0.5 * w, y + 2.5, z), (0, y, z), (0.5 * w, y + 2.5, z), (w, y + 10, z)]
+
+    def teeth(self) -> Iterator[tuple[int, tuple[float, float, float], tuple[float, float, float], float]]:
+        """Number (0 to 15 above, 16 to 31 below), crown, root and half width of every tooth that stands."""
+        places = self.tooth_places()
+        for number, size in enumerate(self.shape.teeth):
+            if size == 0.0:
+                continue
+            n, sign = number % 16, 1.0 if number < 16 else -1.0
+            x, y = (float(v) for v in places[n])
+            wide = (4.6 if n in (0, 1, 2, 13, 14, 15) else 3.5) * size
+            yield (
+                number,
+                (x, y, self.bite + sign * (1.0 + wide * 0.5)),
+                (x * 0.97, y + 1.5, self.bite + sign * 18.0),
+                wide,
+            )
 
     def hinge(self) -> Transform:
         """Sends points of the opened jaw to where they are when the teeth meet."""

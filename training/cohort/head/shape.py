@@ -14,6 +14,7 @@ import numpy as np
 from training.cohort.chance import Norm, draw_measures
 
 WARPS = 6
+FOLDS = 7
 _TEETH = 16
 
 
@@ -22,9 +23,34 @@ def _norm(female: float, male: float, sd: float, low: float, high: float, size: 
 
 
 @dataclass(frozen=True, slots=True)
+class SkullDetail:
+    """Measures of what only an image of the inside shows."""
+
+    sella_length: float = _norm(10.5, 10.8, 1.3, 7, 15)
+    sella_depth: float = _norm(8.2, 8.2, 1.1, 5, 12)
+    sella_height: float = _norm(20.5, 21.0, 1.8, 15, 26)
+    dorsum_height: float = _norm(8.0, 8.0, 1.4, 4, 12)
+    petrous_height: float = _norm(0.0, 0.0, 1.5, -4, 4)
+    petrous_size: float = _norm(1.0, 1.05, 0.08, 0.75, 1.3)
+    mastoid_size: float = _norm(0.95, 1.08, 0.09, 0.7, 1.35)
+    mastoid_air: float = _norm(1.0, 1.0, 0.18, 0.4, 1.4)
+    coronal_suture: float = _norm(-24, -25, 5.0, -40, -10)
+    lambda_height: float = _norm(66, 68, 6.0, 48, 88)
+    ethmoid: float = _norm(1.0, 1.0, 0.09, 0.75, 1.25)
+    antrum_depth: float = _norm(1.0, 1.0, 0.10, 0.7, 1.3)
+    antrum_height: float = _norm(1.0, 1.0, 0.12, 0.7, 1.35)
+    frontal_septum: float = _norm(0.0, 0.0, 3.5, -9, 9)
+    frontal_lobes: float = _norm(2.4, 2.6, 0.8, 1, 5)
+    diploe: float = _norm(0.45, 0.45, 0.08, 0.2, 0.7)
+    nasal_turbinate: float = _norm(1.0, 1.0, 0.14, 0.6, 1.4)
+    tongue: float = _norm(1.0, 1.06, 0.06, 0.8, 1.25)
+
+
+@dataclass(frozen=True, slots=True)
 class HeadShape:
     """Measures of one head, each drawn by the :class:`Norm` in its metadata, and small deviations of no name."""
 
+    detail: SkullDetail
     # Braincase, bone.
     vault_length: float = _norm(174, 183, 5.0, 150, 205, size=4.0)
     vault_breadth: float = _norm(137, 143, 4.5, 118, 165, size=3.0)
@@ -95,6 +121,9 @@ class HeadShape:
     warp: tuple[tuple[float, ...], ...] = ()
     teeth: tuple[float, ...] = ()
     fillings: tuple[int, ...] = ()
+    folds: tuple[tuple[float, ...], ...] = ()
+    phases: tuple[float, ...] = (0.0,) * 8
+    lines: int = 0  # seed of sutures and of the grooves that vessels leave
 
     @property
     def chin_z(self) -> float:
@@ -116,7 +145,26 @@ def draw_head(rng: np.random.Generator, sex: str, years: float, size: float) -> 
     )
     filled = tuple(n for n, tooth in enumerate(teeth) if tooth > 0 and n % _TEETH in (1, 2, 13, 14))
     fillings = tuple(n for n in filled if rng.random() < 0.12)
-    return HeadShape(**measures, warp=_draw_warp(rng), teeth=teeth, fillings=fillings)
+    return HeadShape(
+        **measures,
+        warp=_draw_warp(rng),
+        teeth=teeth,
+        fillings=fillings,
+        folds=_draw_folds(rng),
+        phases=tuple(map(float, rng.uniform(0, 2 * np.pi, 8))),
+        detail=SkullDetail(**draw_measures(SkullDetail, rng, sex, years, size)),
+        lines=int(rng.integers(2**31)),
+    )
+
+
+def _draw_folds(rng: np.random.Generator) -> tuple[tuple[float, ...], ...]:
+    """Waves whose zeros are the sulci: rows of (wave vector in radians per mm, phase, weight)."""
+    rows = []
+    for _ in range(FOLDS):
+        direction = rng.standard_normal(3)
+        direction *= 2 * np.pi / rng.uniform(22, 37) / np.linalg.norm(direction)
+        rows.append((*map(float, direction), float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.6, 1.0))))
+    return tuple(rows)
 
 
 def _draw_warp(rng: np.random.Generator) -> tuple[tuple[float, ...], ...]:

@@ -1,0 +1,160 @@
+"""The X-ray room for heads: a frontal and a lateral film of the skull, projected, scattered, detected, processed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.cohort.chance import stream
+from training.cohort.cone import Detector, line_integrals
+from training.cohort.dials.skull_film import SkullFilmVisit
+from training.cohort.head.frame import Head
+from training.cohort.head.phantom import head_image
+from training.cohort.head.tissue import CT
+from training.cohort.head.today import head_of
+from training.cohort.implicit import Field, Matrix, rotation
+from training.cohort.person import Person
+from training.cohort.sampling import Grid
+from training.cohort.visit import Visit
+
+VIEWS = ("PA", "LL")
+_FULL = 4095
+_BELOW_CHIN = 42.0
+
+
+@dataclass(frozen=True, slots=True)
+class SkullFilm:
+    """``image`` uint16 (rows, columns) in MONOCHROME2 sense (bone bright), 0 to 4095; ``spacing`` mm at the detector.
+
+    ``view`` is ``PA`` (the patient's left on the right) or ``LL`` (left lateral, the face on the left).
+    """
+
+    view: str
+    image: NDArray[np.uint16]
+    spacing: float
+
+
+def skull_films(who: Person, when: Visit, views: tuple[str, ...] = VIEWS) -> list[SkullFilm]:
+    """The skull radiographs of a visit, in the order of ``views``. They share jaw, teeth and weight, not the pose."""
+    film = when.skull_film
+    head = head_of(who, when, film, down=(0.0, 0.0, -1.0))
+    volume, affine = _attenuation(head, film)
+    return [_film(who, when, head, volume, affine, view) for view in views]
+
+
+def _attenuation(head: Head, film: SkullFilmVisit) -> tuple[Field, Matrix]:
+    """Linear attenuation per millimetre on a grid that is fixed to the head."""
+    s, size = head.shape, film.voxel
+    half = head.half_breadth + s.scalp_thickness + 16.0
+    low = (s.chin_z - _BELOW_CHIN, min(head.incisor - s.nose_protrusion, head.front) - 12.0, -half)
+    high = (s.vault_height + 16.0, s.vault_centre_y + head.half_length + 16.0, half)
+    count = [int((b - a) / size) + 1 for a, b in zip(low, high, strict=True)]
+    grid = Grid((count[0], count[1], count[2]), (size,) * 3, low, np.eye(3), np.zeros(3))
+    volume = head_image(grid, head, 1.1 * size, replace(CT, fat=-90.0))
+    return attenuation(volume, film.kilovolts), grid.affine()
+
+
+def attenuation(units: Field, kilovolts: float) -> Field:
+    """Hounsfield units to attenuation per millimetre; what is denser than water stands out more at low energy."""
+    excess = (120.0 - kilovolts) / 50.0
+    mu = np.float32(0.0206 + 0.002 * excess) * (np.float32(1.0) + units * np.float32(1e-3))
+    mu += np.float32(1.1e-5 * (1.0 + excess)) * np.maximum(units - np.float32(120.0), 0)
+    result: Field = np.maximum(mu, 0)
+    return result
+
+
+def _film(who: Person, when: Visit, head: Head, volume: Field, affine: Matrix, view: str) -> SkullFilm:
+    film = when.skull_film
+    rng = stream(who.seed, "visit", who.number, when.number, "skull film noise", view)
+    detector, pose = _room(head, film, view)
+    line = line_integrals(volume, pose @ affine, detector)
+    shown = _process(_expose(line, film, rng), film)
+    if film.shutter:
+        _close(shown, rng)
+    if film.marker:
+        _mark(shown, view, film, rng)
+    return SkullFilm(view, np.rint(shown * _FULL).astype(np.uint16), detector.pixel)
+
+
+def _room(head: Head, film: SkullFilmVisit, view: str) -> tuple[Detector, Matrix]:
+    """Where detector and source stand, and the (4, 4) pose of the head between them."""
+    pitch, roll, yaw, aside, up = film.frontal if view == "PA" else film.lateral
+    turn = rotation(pitch, roll, yaw)
+    s = head.shape
+    centre = np.array([0.0, s.vault_centre_y - 4.0, 0.5 * (s.vault_height + s.chin_z)])
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = turn, -turn @ centre
+    lateral = view == "LL"
+    reach = (head.half_breadth if lateral else head.half_length + 14.0) + film.gap
+    grow = film.distance / (film.distance - reach)
+    left, right, top, bottom = film.edges
+    half = head.half_length + 16.0 if lateral else head.half_breadth + 14.0
+    high = 0.5 * (s.vault_height - s.chin_z) + 10.0
+    width, height = (2 * half + left + right) * grow, (2 * high + top + bottom) * grow
+    pixel = max(width, height) / film.matrix
+    shape = (int(height / pixel), int(width / pixel))
+    u, v = -(half + left) * grow + aside, (high + top) * grow + up
+    down = np.array([0.0, 0.0, -1.0])
+    if lateral:
+        source = np.array([reach - film.distance, 0.0, 0.0])
+        return Detector(source, np.array([reach, u, v]), np.array([0.0, 1.0, 0.0]), down, pixel, shape), pose
+    source = np.array([0.0, film.distance - reach, 0.0])
+    return Detector(source, np.array([u, -reach, v]), np.array([1.0, 0.0, 0.0]), down, pixel, shape), pose
+
+
+def _expose(line: Field, film: SkullFilmVisit, rng: np.random.Generator) -> Field:
+    """Beer-Lambert, scatter that follows the thickness of the patient, quantum noise; returns the log signal."""
+    primary = np.exp(-line)
+    small = cv2.resize(np.minimum(primary, np.float32(0.3)), None, fx=1 / 8, fy=1 / 8, interpolation=cv2.INTER_AREA)
+    scatter = cv2.resize(cv2.GaussianBlur(small, (0, 0), 7.0), line.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    signal = primary + np.float32(film.scatter) * scatter
+    typical = np.float32(np.median(signal))
+    noise = cv2.GaussianBlur(rng.standard_normal(line.shape, dtype=np.float32), (0, 0), 0.6)
+    signal += np.float32(2.1 * film.noise) * np.sqrt(signal * typical) * noise
+    return np.asarray(-np.log(np.maximum(signal, np.float32(1e-5))), dtype=np.float32)
+
+
+def _process(log: Field, film: SkullFilmVisit) -> Field:
+    """The vendor's processing: local contrast at two scales, window by percentiles, a curve. float32 in [0, 1]."""
+    small = cv2.resize(log, None, fx=1 / 8, fy=1 / 8, interpolation=cv2.INTER_AREA)
+    wide = cv2.resize(
+        cv2.GaussianBlur(small, (0, 0), log.shape[0] / 8 / 16), log.shape[::-1], interpolation=cv2.INTER_LINEAR
+    )
+    fine = cv2.GaussianBlur(log, (0, 0), log.shape[0] / 300)
+    log = log + np.float32(film.detail) * (log - wide) + np.float32(0.9 * film.detail) * (log - fine)
+    rows, columns = log.shape
+    inner = log[rows // 10 : -rows // 10 : 4, columns // 10 : -columns // 10 : 4]
+    body = inner[inner > np.quantile(inner, 0.12)]
+    low, high = np.quantile(body, film.window)
+    shown = np.clip((log - np.float32(low)) / np.float32(high - low), -0.6, 1.6)
+    shown = np.float32(0.10) + np.float32(0.82) * shown
+    shown = np.float32(0.5) + np.tanh((shown - np.float32(0.5)) * np.float32(1.8)) / np.float32(2 * np.tanh(0.9))
+    result: Field = np.power(np.clip(shown, 0, 1), np.float32(film.gamma))
+    return result
+
+
+def _close(shown: Field, rng: np.random.Generator) -> None:
+    """The collimator's blades as they lie on the film: black, not quite straight."""
+    rows, columns = shown.shape
+    width = max(2, int(0.02 * columns))
+    tilt = rng.normal(0, 0.006, 4)
+    y, x = np.mgrid[:rows, :columns].astype(np.float32)
+    for n, distance in enumerate((x + tilt[0] * y, columns - x + tilt[1] * y, y + tilt[2] * x, rows - y + tilt[3] * x)):
+        shown[distance < width * (1 + 0.6 * (n % 2))] = 0.0
+
+
+def _mark(shown: Field, view: str, film: SkullFilmVisit, rng: np.random.Generator) -> None:
+    """A lead letter in a corner beside the head."""
+    rows, columns = shown.shape
+    left = view == "LL" or bool(rng.random() < 0.6)
+    at_right = left if view == "PA" else bool(rng.random() < 0.5)
+    column = int(columns * (rng.uniform(0.87, 0.92) if at_right else rng.uniform(0.03, 0.08)))
+    row = int(rows * rng.uniform(0.08, 0.9))
+    scale = rows / 560.0
+    letters = np.zeros(shown.shape, np.uint8)
+    cv2.putText(letters, "L" if left else "R", (column, row), cv2.FONT_HERSHEY_SIMPLEX, 0.95 * scale, 255,
+                max(1, round(2.4 * scale)), cv2.LINE_AA)  # fmt: skip
+    np.maximum(shown, letters.astype(np.float32) / np.float32(255), out=shown)
