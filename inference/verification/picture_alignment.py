@@ -35,6 +35,7 @@ _INVERSION_HANDICAP = 1.1
 _LARGEST_RESIDUAL = 1.5
 _MIN_GAIN = 0.2
 _LARGEST_UPDATE, _SETTLED = 4.0, 0.05
+_NO_MAP = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +141,23 @@ def _powers(degree: int) -> list[tuple[int, int]]:
     return [(total - j, j) for total in range(degree + 1) for j in range(total + 1)]
 
 
-def sampled(picture: FloatArray, mapped: Coefficients, size: int) -> FloatArray:
-    """The picture as seen through a map, on a grid of ``size``; zero outside of it."""
+def sampled(moving: Detail, mapped: Coefficients, size: int) -> Detail:
+    """The moving picture as seen through a map, on a grid of ``size``; without weight outside of it."""
+    return _sampled(_planes(moving), mapped, size)
+
+
+def _planes(detail: Detail) -> FloatArray:
+    return np.dstack([detail.values, detail.weight])
+
+
+def _sampled(planes: FloatArray, mapped: Coefficients, size: int) -> Detail:
     import cv2
 
-    terms = len(mapped)
-    places = polynomials(size, _degree(terms)) @ mapped.astype(np.float32)
-    edge = picture.shape[0]
-    pixel = ((places + np.float32(1)) * np.float32(edge / 2) - np.float32(0.5)).reshape(size, size, 2)
-    return np.asarray(cv2.remap(picture, pixel, None, cv2.INTER_LINEAR), np.float32)
+    places = polynomials(size, _degree(len(mapped))) @ mapped.astype(np.float32)
+    half = np.float32(planes.shape[0] / 2)
+    pixel: FloatArray = (places * half + (half - np.float32(0.5))).reshape(size, size, 2)
+    seen = np.asarray(cv2.remap(planes, pixel, _NO_MAP, cv2.INTER_LINEAR), np.float32)
+    return Detail(seen[:, :, 0], seen[:, :, 1])
 
 
 def _degree(terms: int) -> int:
@@ -165,15 +174,15 @@ def refine(
     mapped = np.zeros((terms, 2))
     mapped[: len(start)] = start
     gradient = _gradient(fixed.values)
-    hessian = None
+    planes, hessian = _planes(moving), None
     for _ in range(rounds):
-        seen = sampled(moving.values, mapped, size)
-        weight = sampled(moving.weight, mapped, size) * fixed.weight
+        seen = _sampled(planes, mapped, size)
+        weight = seen.weight * fixed.weight
         energy = float((weight * fixed.values * fixed.values).sum())
         if energy <= 0:
             return mapped
-        gain = max(float((weight * seen * fixed.values).sum()) / energy, _MIN_GAIN)
-        residual = seen / np.float32(gain) - fixed.values
+        gain = max(float((weight * seen.values * fixed.values).sum()) / energy, _MIN_GAIN)
+        residual = seen.values / np.float32(gain) - fixed.values
         bounded = weight * np.clip(residual, -_LARGEST_RESIDUAL, _LARGEST_RESIDUAL)
         if hessian is None:
             hessian = _hessian(gradient, weight, basis, stiffness, degree)
@@ -194,10 +203,8 @@ def _gradient(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
     # Scharr's kernel sums to 32 per element; coordinates run over 2 units.
     scale = values.shape[0] / 2 / 32
-    return (
-        cv2.Scharr(values, cv2.CV_32F, 1, 0, scale=scale),
-        cv2.Scharr(values, cv2.CV_32F, 0, 1, scale=scale),
-    )
+    along = [cv2.Scharr(values, cv2.CV_32F, *order, scale=scale) for order in ((1, 0), (0, 1))]
+    return np.asarray(along[0], np.float32), np.asarray(along[1], np.float32)
 
 
 def _hessian(
@@ -206,7 +213,8 @@ def _hessian(
     slopes = np.concatenate([part.reshape(-1, 1) * basis for part in gradient], axis=1)
     matrix = ((slopes * weight.reshape(-1, 1)).T @ slopes).astype(np.float64)
     bending = np.array([stiffness * max(i + j - 1, 0) ** 2 for i, j in _powers(degree)])
-    return matrix + np.diag(np.tile(bending, 2) + 1e-4) * (np.trace(matrix) / len(matrix) + 1e-9)
+    scale = float(np.trace(matrix)) / len(matrix) + 1e-9
+    return np.asarray(matrix + np.diag(np.tile(bending, 2) + 1e-4) * scale)
 
 
 def affine_part(mapped: Coefficients) -> Coefficients:

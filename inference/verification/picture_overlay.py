@@ -39,10 +39,6 @@ def _frames(picture: NDArray[np.uint8], correlation: NDArray[np.float64], weight
     edge = EDGE // len(correlation)
     for row, column in np.argwhere(weight > 0):
         agrees = float(np.clip(correlation[row, column], 0.0, 1.0))
-        colour = (
-            int(255 * min(1.0, 2 - 2 * agrees)),
-            int(255 * min(1.0, 2 * agrees)),
-            int(255 * max(0.0, 2 * agrees - 1)),
-        )
+        shade = np.clip([2 - 2 * agrees, 2 * agrees, 2 * agrees - 1], 0.0, 1.0) * 255
         corner = (int(column * edge + 2), int(row * edge + 2))
-        cv2.rectangle(picture, corner, (corner[0] + edge - 5, corner[1] + edge - 5), colour.tolist(), 1)
+        cv2.rectangle(picture, corner, (corner[0] + edge - 5, corner[1] + edge - 5), shade.tolist(), 1)

@@ -142,17 +142,16 @@ def _signed(detail: Detail, sign: float) -> Detail:
 
 def _overall(moving: Detail, fixed: Detail, mapped: Coefficients) -> float:
     """Normalised correlation over all that overlaps, less where little does."""
-    size = fixed.values.shape[0]
-    seen = sampled(moving.values, mapped, size)
-    weight = sampled(moving.weight, mapped, size) * fixed.weight
+    through = sampled(moving, mapped, fixed.values.shape[0])
+    seen, weight = through.values, through.weight * fixed.weight
     product = float((weight * seen * fixed.values).sum())
     energy = float((weight * seen * seen).sum()) * float((weight * fixed.values * fixed.values).sum())
     return float(product / np.sqrt(energy + 1e-6)) * min(1.0, float(weight.mean()) / 0.5)
 
 
 def _judged(moving: Detail, fixed: Detail, mapped: Coefficients, sign: float) -> _Fit:
-    seen = sampled(moving.values, mapped, SIZE)
-    weight = sampled(moving.weight, mapped, SIZE) * fixed.weight
+    through = sampled(moving, mapped, SIZE)
+    seen, weight = through.values, through.weight * fixed.weight
     share = _block_sums(weight)
     total = np.maximum(share, 1e-3)
     means = [_block_sums(weight * values) / total for values in (seen, fixed.values)]
@@ -193,7 +192,5 @@ def _details(fit: _Fit, matrix: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _overlay(moving: _Film, fixed: _Film, fit: _Fit) -> NDArray[np.uint8]:
-    signed = _signed(moving.fine, fit.sign)
-    seen = sampled(signed.values, fit.mapped, SIZE)
-    weight = sampled(signed.weight, fit.mapped, SIZE)
-    return fused(Detail(seen, weight), fixed.fine, fit.correlation, fit.weight)
+    seen = sampled(_signed(moving.fine, fit.sign), fit.mapped, SIZE)
+    return fused(seen, fixed.fine, fit.correlation, fit.weight)

@@ -39,20 +39,21 @@ def detail_of(pixels: NDArray[Any]) -> Detail | None:
 
     if pixels.ndim != 2 or min(pixels.shape) < MIN_EDGE:
         return None
-    film = pixels.astype(np.float32)
+    film: FloatArray = pixels.astype(np.float32)
     finite = np.isfinite(film)
     if not finite.all():
         film = np.where(finite, film, np.float32(0.0))
     shrinks = min(film.shape) >= SIZE
-    film = cv2.resize(film, (SIZE, SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    film = np.asarray(cv2.resize(film, (SIZE, SIZE), interpolation=how), np.float32)
     weight = _usable(film, finite)
     if weight.mean() < _MIN_SHARE:
         return None
-    film = cv2.GaussianBlur(film, (0, 0), _SMOOTH)
+    film = _smooth(film, _SMOOTH)
     spread = float(np.std(film[weight > 0]))
     if spread < _MIN_SPREAD:
         return None
-    weight = cv2.GaussianBlur(weight, (0, 0), 1.0) * weight
+    weight = _smooth(weight, 1.0) * weight
     return Detail(normalised(film, weight, NEIGHBOURHOOD * SIZE, _FLOOR * spread), weight)
 
 
@@ -63,8 +64,9 @@ def _usable(film: FloatArray, finite: NDArray[np.bool_]) -> FloatArray:
     margin = _CLIPPED * (high - low)
     clipped = ((film <= low + margin) | (film >= high - margin)).astype(np.uint8)
     if not finite.all():
-        clipped |= cv2.resize((~finite).astype(np.uint8), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
-    usable: FloatArray = np.float32(1.0) - cv2.dilate(clipped, np.ones((3, 3), np.uint8)).astype(np.float32)
+        unknown = cv2.resize((~finite).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        clipped[unknown > 0] = 1
+    usable = 1 - np.asarray(cv2.dilate(clipped, np.ones((3, 3), np.uint8)), np.float32)
     edge = round(RING * SIZE)
     inner = np.zeros_like(usable)
     inner[edge:-edge, edge:-edge] = usable[edge:-edge, edge:-edge]
@@ -73,12 +75,10 @@ def _usable(film: FloatArray, finite: NDArray[np.bool_]) -> FloatArray:
 
 def normalised(values: FloatArray, weight: FloatArray, sigma: float, floor: float) -> FloatArray:
     """Difference from the weighted mean of the neighbourhood in units of its spread plus ``floor``, clipped."""
-    import cv2
-
-    total = cv2.GaussianBlur(weight, (0, 0), sigma) + np.float32(1e-3)
-    difference = values - cv2.GaussianBlur(values * weight, (0, 0), sigma) / total
-    variance = cv2.GaussianBlur(difference * difference * weight, (0, 0), sigma) / total
-    unit: FloatArray = difference / np.sqrt(variance + np.float32(floor * floor))
+    total = _smooth(weight, sigma) + np.float32(1e-3)
+    difference = values - _smooth(values * weight, sigma) / total
+    variance = _smooth(difference * difference * weight, sigma) / total
+    unit = difference / np.sqrt(variance + np.float32(floor * floor))
     limit = np.float32(_LARGEST_STEP * _STEP)
     return np.asarray(np.clip(unit, -limit, limit) * weight, np.float32)
 
@@ -97,20 +97,24 @@ def unpack(data: bytes) -> Detail:
     EncoderError
         ``TEMPLATE_VERSION``, ``TEMPLATE_DAMAGED``.
     """
-    import cv2
-
     codes = unpack_nibbles(unseal(data, _MAGIC, FORMAT, SIZE * SIZE // 2)).reshape(SIZE, SIZE)
     known = (codes > 0).astype(np.float32)
     values: FloatArray = (codes.astype(np.float32) - np.float32(8)) * np.float32(_STEP) * known
-    return Detail(values, cv2.GaussianBlur(known, (0, 0), 1.0) * known)
+    return Detail(values, _smooth(known, 1.0) * known)
 
 
 def shrunk(detail: Detail, size: int, sigma: float) -> Detail:
     """The same on a coarser grid; ``sigma`` smooths first, in elements of the fine one."""
     import cv2
 
-    smooth = cv2.GaussianBlur(detail.values, (0, 0), sigma)
-    return Detail(
-        cv2.resize(smooth, (size, size), interpolation=cv2.INTER_AREA),
-        cv2.resize(detail.weight, (size, size), interpolation=cv2.INTER_AREA),
-    )
+    coarse = [
+        np.asarray(cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+        for plane in (_smooth(detail.values, sigma), detail.weight)
+    ]
+    return Detail(coarse[0], coarse[1])
+
+
+def _smooth(values: FloatArray, sigma: float) -> FloatArray:
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
