@@ -30,9 +30,9 @@ class FundusDials:
     magnification_sd: float = 0.025  # relative, with the distance to the camera
     bend: tuple[float, float] = (-0.02, 0.07)  # radial distortion at the edge, relative
     aperture: tuple[tuple[str, float], ...] = (("ROUND", 0.35), ("CUT", 0.3), ("WIDE", 0.2), ("NOTCH", 0.15))
-    red: tuple[float, float] = (0.82, 1.18)  # colour balance of the camera
-    green: tuple[float, float] = (0.80, 1.22)
-    blue: tuple[float, float] = (0.55, 1.60)
+    red: tuple[float, float] = (0.88, 1.16)  # colour balance of the camera
+    green: tuple[float, float] = (0.82, 1.12)
+    blue: tuple[float, float] = (0.70, 1.60)
     gamma: tuple[float, float] = (0.78, 1.30)
     detail: tuple[float, float] = (0.0, 0.8)  # sharpening by the camera
     vignette: tuple[float, float] = (0.05, 0.50)  # loss of light at the edge

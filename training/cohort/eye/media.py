@@ -24,7 +24,7 @@ def through_media(image: Colour, camera: Camera, shot: Shot, yellow: float, rng:
     if shot.murk:
         threads = np.maximum(_clouds(camera, rng, 9) - np.float32(0.9), 0) * np.float32(1.1 * shot.murk)
         image *= np.exp(-threads[..., None] * np.array([0.5, 0.8, 0.8], np.float32))
-    image *= np.exp(np.array([0.0, -0.10, -0.75], np.float32) * np.float32(yellow))
+    image *= np.exp(np.array([0.0, -0.08, -0.50], np.float32) * np.float32(yellow))
     return image
 
 

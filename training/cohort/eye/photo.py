@@ -18,6 +18,7 @@ from training.cohort.person import Person
 from training.cohort.visit import Visit
 
 _YELLOWING = 0.01  # of the lens, in a year
+_RED_FREE_GAIN = 1.7
 
 
 def fundus_photo(who: Person, when: Visit, side: str, view: str) -> NDArray[np.uint8]:
@@ -30,14 +31,16 @@ def fundus_photo(who: Person, when: Visit, side: str, view: str) -> NDArray[np.u
     rng = stream(who.seed, "visit", who.number, when.number, "fundus", side, view)
     image = through_media(image, camera, shot, eye.lens_yellow + _YELLOWING * when.ageing, rng)
     illuminate(image, camera, visit, shot, rng)
+    balance = np.array(visit.gains, np.float32)
     if shot.red_free:
-        image[..., 0] = image[..., 2] = image[..., 1] = image[..., 1] * np.float32(1.9)
+        image = np.repeat(image[..., 1:2], 3, axis=2)
+        balance = np.full(3, _RED_FREE_GAIN, np.float32)
+    image *= balance
     return _develop(image, camera.window(camera.off_axis()), visit, rng)
 
 
 def _develop(image: Colour, window: Plane, visit: FundusVisit, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Colour balance, noise, the camera's curve and sharpening, its aperture, its compression."""
-    image *= np.array(visit.gains, np.float32)
+    """Noise, the camera's curve and sharpening, its aperture, its compression."""
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     image += np.float32(visit.noise) * noise * np.sqrt(np.maximum(image, np.float32(0.02)))
     # A shoulder: bright parts are compressed and not cut off.

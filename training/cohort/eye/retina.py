@@ -17,8 +17,8 @@ from training.cohort.eye.shape import EyeShape
 Colour = NDArray[np.float32]
 
 # How much a vessel takes of red, green and blue light, in powers of e; blood without oxygen takes more.
-_ARTERY = (0.13, 0.70, 0.52)
-_VEIN = (0.33, 1.00, 0.62)
+_ARTERY = (0.15, 0.78, 0.58)
+_VEIN = (0.36, 1.10, 0.70)
 _XANTHOPHYLL = (0.24, 0.40, 0.52)
 
 
@@ -102,9 +102,9 @@ class _Disc:
         edge = np.float32(self.half / 0.055)
         inside = _rise((1 - self.out) * edge)
         temporal = np.float32(0.5) - np.float32(0.5) * np.cos(self.angle)
-        pink = np.array([0.93, 0.56, 0.33]) + eye.disc_pallor * np.array([0.03, 0.10, 0.10])
-        pale = np.array([1.00, 0.83, 0.60]) + eye.disc_pallor * np.array([0.0, 0.06, 0.10])
-        soft = np.float32(1.2 + 5.0 * eye.cup_sharpness)
+        pink = np.array([0.87, 0.45, 0.265]) + eye.disc_pallor * np.array([0.06, 0.10, 0.09])
+        pale = np.array([0.98, 0.76, 0.56]) + eye.disc_pallor * np.array([0.04, 0.08, 0.12])
+        soft = np.float32(1.6 + 4.0 * eye.cup_sharpness)
         cup = _rise((1 - self.cup_out) * soft) * np.float32(0.88)
         grain = self.scene.ground.sample(self.scene.ground.grain, self.scene.x, self.scene.y)
         fibres = self.scene.ground.sample(self.scene.ground.fibres, self.scene.x, self.scene.y)
@@ -127,7 +127,7 @@ class _Disc:
         dark = ring * np.float32(eye.rim_pigment) * np.clip(facing + np.float32(0.3), 0, 1)
         image *= 1 - dark[..., None] * np.array([0.40, 0.42, 0.36], np.float32)
         scleral = np.exp(-np.square((self.out - 1) * np.float32(self.half / 0.05)))
-        image += scleral[..., None] * np.array([0.06, 0.055, 0.04], np.float32)
+        image += scleral[..., None] * np.array([0.035, 0.032, 0.025], np.float32)
 
 
 def _rise(values: Plane) -> Plane:

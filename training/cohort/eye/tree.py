@@ -70,21 +70,27 @@ class _Arcades:
         eye, up = self.eye, (1 if quadrant % 2 == 0 else -1)
         rng = stream(eye.seed, "arcade", kind, quadrant)
         knots = self._temporal(up) if quadrant < 2 else self._nasal_line(up)
-        weight = np.linspace(0.15, 1.0, len(knots))[:, None]
-        knots = knots + self._shift[quadrant][: len(knots)] * weight * np.array([1.0, 1.0])
-        knots[1:] += rng.normal(0, 0.07, knots[1:].shape)
+        weight = np.linspace(0.0, 1.0, len(knots))[:, None]
+        knots = knots + self._shift[quadrant][: len(knots)] * weight
+        knots[2:] += rng.normal(0, 0.07, knots[2:].shape)
+        # The temporal and the nasal branch leave the cup as one vessel, which leans as it likes.
+        lean = stream(eye.seed, "lean", kind, up).normal(0.0, 0.10, 3)
+        knots[0] += [0.25 * lean[2], -0.02 * up]
+        knots[1] += [lean[0], 0.3 * lean[1]]
         line = smooth_line(knots, _MAIN_STEP)
         normal = normals(line)
         along = np.arange(len(line)) * _MAIN_STEP
         side = self._outside[quadrant] * (1 if kind == "vein" else -1) * up * (1 if quadrant < 2 else -1)
         apart = 0.29 * np.cos(along / (1.6 + self._crossing[quadrant])) + 0.10 * np.sin(along / 1.9 + quadrant)
-        apart = apart * np.minimum(1.0, along / 0.9) * (1.0 + 0.12 * along / 4.0)
-        return np.asarray(line - normal * (side * apart)[:, None])
+        apart = apart * np.clip((along - 0.6) / 1.8, 0.0, 1.0) * (1.0 + 0.12 * along / 4.0)
+        # In the disc the vein lies temporal of the artery.
+        beside = np.array([0.055 if kind == "artery" else -0.055, 0.0]) * np.clip(1.4 - along, 0.0, 1.0)[:, None]
+        return np.asarray(line - normal * (side * apart)[:, None] + beside)
 
     def _start(self, up: int) -> Points:
         eye = self.eye
         width = eye.disc_height * eye.disc_ovality
-        return np.asarray(np.array(eye.disc) + np.array([eye.trunk_shift * width, up * 0.07 * eye.disc_height]))
+        return np.asarray(np.array(eye.disc) + np.array([eye.trunk_shift * width, up * 0.01 * eye.disc_height]))
 
     def _temporal(self, up: int) -> Points:
         eye = self.eye
@@ -109,7 +115,7 @@ class _Arcades:
         half = eye.disc_height / 2
         angle = np.radians(self._nasal[up])
         far = [(r * np.cos(angle * (1 - 0.03 * r)), up * r * np.sin(angle * (1 - 0.03 * r))) for r in (2.0, 4.0, 7.0)]
-        knots = [self._start(up), (x + 0.55 * half * np.cos(angle) + 0.1, y + up * half * 0.9)]
+        knots = [self._start(up), (x + 0.40 * half * np.cos(angle) + 0.06, y + up * half * 0.85)]
         return np.array(knots + [(x + a, y + b) for a, b in far])
 
     def twigs(self, kind: str) -> list[Points]:
@@ -123,7 +129,7 @@ class _Arcades:
         result = []
         for angle in np.radians(angles):
             direction = np.array([np.cos(angle), np.sin(angle)])
-            begin = self._start(1) * 0.4 + np.array([x, y]) * 0.6 + direction * width * 0.12
+            begin = self._start(1)
             end = np.array([x, y]) + direction * (width * 0.5 + rng.uniform(0.5, 1.0))
             bend = np.array([-direction[1], direction[0]]) * rng.normal(0, 0.12)
             result.append(smooth_line(np.array([begin, (begin + end) / 2 + bend, end]), _MAIN_STEP))
