@@ -183,10 +183,15 @@ def _measured(link: Link, name: str, algorithm: tuple[str, str, list[str] | None
 
 def _sign(made: Dataset, link: Link, of: Dataset) -> None:
     """What highdicom takes from the clock is the decision's; the issuer stays with the identifier."""
-    for keyword in ("SeriesDate", "ContentDate", "InstanceCreationDate"):
-        setattr(made, keyword, link.made_at.astimezone(UTC).strftime("%Y%m%d"))
-    for keyword in ("SeriesTime", "ContentTime", "InstanceCreationTime"):
-        setattr(made, keyword, link.made_at.astimezone(UTC).strftime("%H%M%S"))
+    day, clock = link.made_at.astimezone(UTC).strftime("%Y%m%d"), link.made_at.astimezone(UTC).strftime("%H%M%S")
+    for what in ("Series", "Content", "InstanceCreation"):
+        setattr(made, f"{what}Date", day)
+        setattr(made, f"{what}Time", clock)
+    if "DateOfSecondaryCapture" in made:
+        made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = day, clock
+    for element in made.iterall():
+        if element.VR == "DT":
+            element.value = day + clock
     made.TimezoneOffsetFromUTC = "+0000"
     made.SpecificCharacterSet = of.get("SpecificCharacterSet") or "ISO_IR 192"
     if of.get("IssuerOfPatientID"):
