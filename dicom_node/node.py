@@ -22,6 +22,7 @@ from dicom_node.routing import ReloadingRules, rules_path
 from dicom_node.spool import Spool
 from dicom_node.subject import Subject, subject_of
 from dicom_node.verifying import Verifying
+from inference.demographics import DemographicWeights, Frequencies
 from inference.encoders.registry import Registry
 from inference.imaging.options import LoadOptions
 from inference.imaging.rejections import check_allowed
@@ -145,7 +146,15 @@ class Node:
     def subject(self, study_uid: str) -> Subject:
         """Whom the study says it shows, judged by its instances as they were received."""
         identities = self.ledger.identities(study_uid)
-        return subject_of(self.detector.assess(identities, self.ledger), identities, self.settings.orphans)
+        age, study_date = self.ledger.age_and_date(study_uid)
+        assessment = self.detector.assess(identities, self.ledger)
+        return subject_of(assessment, identities, self.settings.orphans, age, study_date)
+
+    def demographic_weights(self) -> DemographicWeights:
+        """What sex, birth date and the like are worth among the patients that the node knows now."""
+        sexes, years = self.ledger.demographic_counts()
+        placeholders = frozenset(self.settings.orphans.placeholder_birth_dates)
+        return DemographicWeights(self.settings.policy.demographics, Frequencies(sexes, years), placeholders)
 
     def is_orphan(self, study_uid: str) -> bool:
         """Whether the study came without a usable identity."""

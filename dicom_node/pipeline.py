@@ -108,6 +108,7 @@ class Pipeline:
             trusted_scopes=node.settings.calibration.trusted_scopes,
             probe=subject.demographics,
             known=node.known_patient,
+            weights=node.demographic_weights(),
         )
 
     def _decide(self, claim: Claim, subject: Subject, evidence: Evidence) -> Decision:
@@ -125,6 +126,8 @@ class Pipeline:
             self.node.settings.policy,
             auto_allowed=evidence.trusted and subject.assessment.may_link and not said_no,
             rest_log10_lr=evidence.rest_log10_lr,
+            rest_mean_log10_lr=evidence.rest_mean_log10_lr,
+            fusion=evidence.fusion,
             notes=notes,
         )
 
@@ -227,6 +230,7 @@ class Pipeline:
                 "posterior": ranked.posterior,
                 "log10_lr": ranked.log10_lr,
                 "log10_lrs": dict(ranked.log10_lrs),
+                "p_value": ranked.p_value,
                 "score": ranked.score,
                 "contradictions": [str(reason) for reason in ranked.contradictions],
                 "references": {
@@ -249,6 +253,8 @@ class Pipeline:
                 "orphan": _reason(subject),
                 "searched": decision.searched,
                 "p_rest": decision.p_rest,
+                "p_value": decision.p_value,
+                "fpir": decision.fpir,
                 "quality": decision.quality,
                 "notes": list(decision.notes),
                 "encoders": sorted({f"{encoding.encoder} {encoding.version}" for encoding in encodings}),

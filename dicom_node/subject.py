@@ -10,24 +10,26 @@ from config.settings import OrphanSettings
 from dicom_node.identity import clean
 from dicom_node.ledger import ReceivedIdentity
 from dicom_node.orphans import OrphanAssessment
-from inference.types import PatientIdentity, PatientKey
-
-# An orphan has no key; this one never leaves the process and matches no patient.
-_NOBODY = PatientKey("", "\0orphan")
+from inference.demographics import Demographics
+from inference.types import PatientIdentity
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """``identity`` is set exactly for a study with a usable identity. ``demographics`` serves the others: sex and
-    birth date that are no placeholders, to be held against candidates; empty fields are neutral."""
+    """``identity`` is set exactly for a study with a usable identity. ``demographics`` serves the others: sex, age and
+    dates that are no placeholders, to be held against candidates; empty fields are neutral."""
 
     assessment: OrphanAssessment
     identity: PatientIdentity | None
-    demographics: PatientIdentity
+    demographics: Demographics
 
 
 def subject_of(
-    assessment: OrphanAssessment, identities: Sequence[ReceivedIdentity], orphans: OrphanSettings
+    assessment: OrphanAssessment,
+    identities: Sequence[ReceivedIdentity],
+    orphans: OrphanSettings,
+    age: str = "",
+    study_date: str = "",
 ) -> Subject:
     """Joins what the instances of one study say; where they differ, the most frequent statement counts."""
     name = _most_frequent([clean(one.name) for one in identities])
@@ -35,7 +37,7 @@ def subject_of(
     birth_date = _most_frequent([clean(one.birth_date) for one in identities])
     identity = None if assessment.key is None else PatientIdentity(assessment.key, name, birth_date, sex)
     believable = "" if birth_date in orphans.placeholder_birth_dates else birth_date
-    return Subject(assessment, identity, PatientIdentity(_NOBODY, "", believable, sex))
+    return Subject(assessment, identity, Demographics(sex, believable, clean(age), clean(study_date)))
 
 
 def _most_frequent(texts: Sequence[str]) -> str:

@@ -1,19 +1,22 @@
 """From one orphan study's searches to evidence per patient: the same statistic that the calibration was fitted on.
 
-For every encoder the score of a patient is the best over all pairs of the study's series and the patient's enrolled
-ones. Patients on any list are then scored by every encoder, so that a patient who is missing from one list brings the
-evidence against him too.
+A *source* is an encoder and the kind of pair that it compares: frontal films with frontal films, lateral with lateral,
+a film with a CT where a calibration knows such pairs. Its score of a patient is the best over all pairs of the study's
+series and the patient's enrolled ones. Patients on any list are then scored by every source, so that a patient who is
+missing from one list brings the evidence against him too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from config.errors import GalleryError
-from inference.calibration import Calibration
+from inference.calibration import Calibration, Pair, Side, source_name
+from inference.demographics import Demographics, DemographicWeights
+from inference.fusion import Fusion
 from inference.gallery.protocol import Candidate, CandidateList, Gallery, GalleryFilter
-from inference.matching import PatientEvidence, Reason, contradictions
+from inference.matching import DEMOGRAPHICS, PatientEvidence, Reason, contradictions
 from inference.types import Encoding, PatientIdentity, PatientKey
 
 
@@ -21,32 +24,68 @@ from inference.types import Encoding, PatientIdentity, PatientKey
 class Evidence:
     """What :func:`inference.matching.decide` needs, and why an automatic link may not be made on it.
 
-    ``rest_log10_lr`` bounds the fused log10 LR of every searched patient without an entry in ``patients``.
-    ``trusted`` is whether every calibration behind the evidence has a trusted scope. ``notes`` are stable names.
-    ``references`` is each patient's best enrolled image per encoder: what a reviewer looks at and a verifier compares.
+    ``rest_log10_lr`` bounds the fused log10 LR of every searched patient without an entry in ``patients``, and
+    ``rest_mean_log10_lr`` is that of their mean. ``trusted`` is whether every calibration behind the evidence has a
+    trusted scope. ``notes`` are stable names. ``references`` is each patient's best enrolled image per source: what a
+    reviewer looks at and a verifier compares. ``fusion`` says how the sources go together.
     """
 
     patients: tuple[PatientEvidence, ...]
     searched: int
     rest_log10_lr: float
+    rest_mean_log10_lr: float
     trusted: bool
     notes: tuple[str, ...]
     references: Mapping[PatientKey, Mapping[str, Candidate]]
+    fusion: Fusion
+
+
+@dataclass(frozen=True, slots=True)
+class GeometricEvidence:
+    """What a verifier's comparison of one candidate amounts to; made by :func:`geometric_evidence`.
+
+    ``p_value`` is None where the verifier's calibration has no guard, ``separation`` None where it is not known.
+    """
+
+    log10_lr: float
+    p_value: float | None = None
+    separation: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """All embeddings of one encoder and kind, and what they are searched among."""
+
+    name: str
+    encodings: tuple[Encoding, ...]
+    gallery: Gallery
+    calibration: Calibration | None
+    pair: Pair
+    other: Side
+
+    def pair_of(self, encoding: Encoding) -> Pair:
+        return self.pair.with_quality(encoding.quality)
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What one encoder says: per patient the best reference and the log10 LR, and a bound for those on no list."""
+    """What one source says: per patient the best reference, log10 LR and p-value; and of those on no list."""
 
-    best: Mapping[PatientKey, Candidate]
-    log10_lrs: Mapping[PatientKey, float]
-    rest: int
-    rest_bound: float
+    best: Mapping[PatientKey, Candidate] = field(default_factory=dict)
+    log10_lrs: Mapping[PatientKey, float] = field(default_factory=dict)
+    p_values: Mapping[PatientKey, float] = field(default_factory=dict)
+    rest: int = 0
+    rest_bound: float = 0.0
+    rest_mean: float = 0.0
 
 
-def search_filter(encoding: Encoding, exclude_studies: frozenset[str]) -> GalleryFilter:
-    """What an embedding is compared with, in the search and in the calibration alike: its own modality and view."""
-    return GalleryFilter(exclude_studies=exclude_studies, modality=encoding.modality, view=encoding.view)
+def search_filter(encoding: Encoding, exclude_studies: frozenset[str], other: Side | None = None) -> GalleryFilter:
+    """What an embedding is compared with, in the search and in the calibration alike: its own modality and view.
+
+    ``other`` is another kind of image, which it is only compared with where a calibration knows such pairs.
+    """
+    side = other or Side(encoding.modality, encoding.view)
+    return GalleryFilter(exclude_studies=exclude_studies, modality=side.modality, view=side.view)
 
 
 def gather_evidence(
@@ -57,8 +96,9 @@ def gather_evidence(
     candidates: int,
     trusted_scopes: Sequence[str],
     exclude_studies: frozenset[str] = frozenset(),
-    probe: PatientIdentity | None = None,
+    probe: Demographics | None = None,
     known: Callable[[PatientKey], PatientIdentity | None] = lambda _: None,
+    weights: DemographicWeights | None = None,
 ) -> Evidence:
     """Searches all embeddings of one study and calibrates what was found.
 
@@ -75,7 +115,9 @@ def gather_evidence(
     exclude_studies
         the probe's own study is always left out as well.
     probe, known
-        what the orphan says of sex and birth date, and what is known of a patient; absent is neutral.
+        what the orphan says of sex, birth date and the like, and what is known of a patient; absent is neutral.
+    weights
+        makes evidence of them; None lets them only contradict.
 
     Raises
     ------
@@ -83,99 +125,209 @@ def gather_evidence(
         when gallery, calibration and embeddings are not of one encoder version.
     """
     own_studies = exclude_studies | {item.study_uid for item in encodings}
-    by_encoder = {
-        name: [item for item in encodings if item.encoder == name] for name in sorted({e.encoder for e in encodings})
-    }
-    lists = {name: _search(items, galleries[name], candidates, own_studies) for name, items in by_encoder.items()}
-    everyone = frozenset(c.patient for found in lists.values() for item in found for c in item.candidates)
+    sources = _sources(encodings, galleries, calibrations)
+    lists = [_search(source, candidates, own_studies) for source in sources]
+    everyone = frozenset(c.patient for found in lists for item in found for c in item.candidates)
     views = {
-        name: _view(items, galleries[name], calibrations.get(name), lists[name], everyone, own_studies)
-        for name, items in by_encoder.items()
+        source.name: _view(source, found, everyone, own_studies) for source, found in zip(sources, lists, strict=True)
     }
-    rests = [view for view in views.values() if view.rest]
+    names = sorted({encoding.encoder for encoding in encodings})
+    # The frontal and the lateral films of an archive are of the same people; two encoders may know different ones.
+    rests = [max((views[s.name] for s in sources if s.encodings[0].encoder == name), key=_rest) for name in names]
+    rests = [view for view in rests if view.rest]
+    seen = [view for view in views.values() if view.rest]
     return Evidence(
-        patients=tuple(_of_patient(patient, views, by_encoder, probe, known(patient)) for patient in sorted(everyone)),
+        patients=tuple(
+            _of_patient(patient, sources, views, probe, known(patient), weights) for patient in sorted(everyone)
+        ),
         searched=len(everyone) + sum(view.rest for view in rests),
-        # One who is enrolled with several encoders may come near every one of their bounds.
-        rest_log10_lr=rests[0].rest_bound if len(rests) == 1 else sum(max(view.rest_bound, 0.0) for view in rests),
-        trusted=bool(views) and all(_is_trusted(calibrations.get(name), trusted_scopes) for name in views),
-        notes=tuple(note for name in views for note in _notes(name, calibrations.get(name), trusted_scopes)),
+        # One who is enrolled in several ways may come near every one of their bounds.
+        rest_log10_lr=seen[0].rest_bound if len(seen) == 1 else sum(max(view.rest_bound, 0.0) for view in seen),
+        rest_mean_log10_lr=max((view.rest_mean for view in seen), default=0.0),
+        trusted=bool(names) and all(_is_trusted(calibrations.get(name), trusted_scopes) for name in names),
+        notes=tuple(note for name in names for note in _notes(name, calibrations.get(name), trusted_scopes)),
         references={
             patient: {name: view.best[patient] for name, view in views.items() if patient in view.best}
             for patient in sorted(everyone)
         },
+        fusion=_fusion(sources),
     )
 
 
+def geometric_evidence(calibration: Calibration, score: float, searched: int, pair: Pair) -> GeometricEvidence:
+    """What a verifier's score of one candidate is worth.
+
+    Parameters
+    ----------
+    calibration
+        of the verifier: its maps fitted on *nominated* candidates, whom an embedding already found alike, for among
+        them even strangers fit; its guard on strangers as they come, which bounds any choice of them.
+    searched
+        patients in the search that nominated the candidate.
+    """
+    found = calibration.map_of(pair)
+    guarded = calibration.guard_of(pair) is not None
+    return GeometricEvidence(
+        log10_lr=float(found.log10_lr(score)),
+        p_value=calibration.p_value(score, searched, pair) if guarded else None,
+        separation=found.separation,
+    )
+
+
+def with_verification(evidence: Evidence, found: Mapping[PatientKey, Mapping[str, GeometricEvidence]]) -> Evidence:
+    """The evidence with what geometry said of its top candidates; the decision then ranks them anew.
+
+    Parameters
+    ----------
+    found
+        per patient and verifier. A candidate that was not verified gets nothing for it and nothing against: it was
+        not looked at. Patients who are no candidates are ignored.
+    """
+    verifiers = sorted({name for of_patient in found.values() for name in of_patient})
+    guarded = [
+        name for name in verifiers if any(one[name].p_value is not None for one in found.values() if name in one)
+    ]
+    separations = {
+        name: one.separation
+        for of_patient in found.values()
+        for name, one in of_patient.items()
+        if one.separation is not None
+    }
+    return replace(
+        evidence,
+        patients=tuple(_with_verification(item, found.get(item.patient, {}), guarded) for item in evidence.patients),
+        fusion=evidence.fusion.joined(Fusion(separations)),
+    )
+
+
+def _with_verification(
+    item: PatientEvidence, found: Mapping[str, GeometricEvidence], guarded: Sequence[str]
+) -> PatientEvidence:
+    p_values = {name: found[name].p_value if name in found else None for name in guarded}
+    return replace(
+        item,
+        log10_lrs={**item.log10_lrs, **{name: one.log10_lr for name, one in found.items()}},
+        p_values={**item.p_values, **{name: 1.0 if value is None else value for name, value in p_values.items()}},
+    )
+
+
+def _sources(
+    encodings: Sequence[Encoding], galleries: Mapping[str, Gallery], calibrations: Mapping[str, Calibration | None]
+) -> list[_Source]:
+    """What is searched: every kind of image among its own, and among others where a calibration knows how."""
+    groups: dict[tuple[str, Side], list[Encoding]] = {}
+    for item in encodings:
+        groups.setdefault((item.encoder, Side(item.modality, item.view)), []).append(item)
+    found: list[_Source] = []
+    for (encoder, own), items in sorted(groups.items()):
+        calibration = calibrations.get(encoder)
+        for item in items:
+            _check(item, galleries[encoder], calibration)
+        for other in (own, *(calibration.partners(own) if calibration is not None else ())):
+            pair = Pair(own, other)
+            name = source_name(encoder, pair)
+            # A study with both kinds compares them with each other in two directions.
+            if any(source.name == name for source in found):
+                name = f"{name}|{own}"
+            found.append(_Source(name, tuple(items), galleries[encoder], calibration, pair, other))
+    return found
+
+
+def _check(item: Encoding, gallery: Gallery, calibration: Calibration | None) -> None:
+    if (item.encoder, item.version) != (gallery.encoder, gallery.version):
+        raise GalleryError(
+            f"an embedding of {item.encoder} {item.version} cannot be searched in the gallery of "
+            f"{gallery.encoder} {gallery.version}; index the archive again",
+            reason="GALLERY_VERSION",
+        )
+    if calibration is not None:
+        calibration.require(item.encoder, item.version)
+
+
 def _search(
-    encodings: Sequence[Encoding],
-    gallery: Gallery,
-    k: int,
-    exclude_studies: frozenset[str],
-    patients: frozenset[PatientKey] | None = None,
+    source: _Source, k: int, exclude_studies: frozenset[str], patients: frozenset[PatientKey] | None = None
 ) -> list[CandidateList]:
     found: list[CandidateList] = []
-    for item in encodings:
-        if (item.encoder, item.version) != (gallery.encoder, gallery.version):
-            raise GalleryError(
-                f"an embedding of {item.encoder} {item.version} cannot be searched in the gallery of "
-                f"{gallery.encoder} {gallery.version}; index the archive again",
-                reason="GALLERY_VERSION",
-            )
-        where = replace(search_filter(item, exclude_studies), patients=patients)
-        found.extend(gallery.search(item.vector[None], k, where))
+    for item in source.encodings:
+        where = replace(search_filter(item, exclude_studies, source.other), patients=patients)
+        found.extend(source.gallery.search(item.vector[None], k, where))
     return found
 
 
 def _view(
-    encodings: Sequence[Encoding],
-    gallery: Gallery,
-    calibration: Calibration | None,
+    source: _Source,
     first: Sequence[CandidateList],
     everyone: frozenset[PatientKey],
     exclude_studies: frozenset[str],
 ) -> _View:
-    """Scores everyone who is on any list, also where this encoder's own list had ended before."""
-    complete = _search(encodings, gallery, max(len(everyone), 1), exclude_studies, everyone)
+    """Scores everyone who is on any list, also where this source's own list had ended before."""
+    complete = _search(source, max(len(everyone), 1), exclude_studies, everyone)
+    searched = max((item.searched for item in first), default=0)
     best: dict[PatientKey, Candidate] = {}
-    log10_lrs: dict[PatientKey, float] = {}
-    bounds: list[float] = []
-    for item, found, listed in zip(encodings, complete, first, strict=True):
-        if calibration is not None:
-            calibration.require(item.encoder, item.version)
+    shown: dict[PatientKey, Pair] = {}
+    for item, found in zip(source.encodings, complete, strict=True):
         for candidate in found.candidates:
             if candidate.patient not in best or candidate.score > best[candidate.patient].score:
                 best[candidate.patient] = candidate
-                if calibration is not None:
-                    log10_lrs[candidate.patient] = calibration.log10_lr(
-                        candidate.score, item.modality, item.view
-                    ).item()
-        if calibration is not None and listed.candidates:
-            bounds.append(calibration.log10_lr(listed.candidates[-1].score, item.modality, item.view).item())
-    rest = max((item.searched for item in first), default=0) - len(best)
-    return _View(best, log10_lrs, max(rest, 0), max(bounds, default=0.0))
+                shown[candidate.patient] = source.pair_of(item)
+    rest = max(searched - len(best), 0)
+    calibration = source.calibration
+    if calibration is None:
+        return _View(best, rest=rest)
+    last = [
+        (calibration.map_of(source.pair_of(item)), listed.candidates[-1].score)
+        for item, listed in zip(source.encodings, first, strict=True)
+        if listed.candidates
+    ]
+    guarded = calibration.guard_of(source.pair) is not None
+    return _View(
+        best=best,
+        log10_lrs={p: calibration.log10_lr(c.score, shown[p]).item() for p, c in best.items()},
+        p_values={p: calibration.p_value(c.score, searched, shown[p]) for p, c in best.items()} if guarded else {},
+        rest=rest,
+        rest_bound=max((found.log10_lr(score).item() for found, score in last), default=0.0),
+        rest_mean=max((found.log10_lr_below(score) for found, score in last), default=0.0),
+    )
 
 
 def _of_patient(
     patient: PatientKey,
+    sources: Sequence[_Source],
     views: Mapping[str, _View],
-    encodings: Mapping[str, Sequence[Encoding]],
-    probe: PatientIdentity | None,
+    probe: Demographics | None,
     record: PatientIdentity | None,
+    weights: DemographicWeights | None,
 ) -> PatientEvidence:
-    seen = {name: view for name, view in views.items() if patient in view.best}
-    log10_lrs = {name: view.log10_lrs[patient] for name, view in seen.items() if patient in view.log10_lrs}
+    seen = [source for source in sources if patient in views[source.name].best]
+    log10_lrs = {s.name: views[s.name].log10_lrs[patient] for s in seen if patient in views[s.name].log10_lrs}
+    calibrated = bool(log10_lrs)
     found: tuple[Reason, ...] = ()
     if probe is not None and record is not None:
         found = contradictions(probe.sex, probe.birth_date, record.sex, record.birth_date)
+        if weights is not None:
+            log10_lrs[DEMOGRAPHICS] = weights.log10_lr(probe, Demographics(record.sex, record.birth_date))
     return PatientEvidence(
         patient=patient,
         log10_lrs=log10_lrs,
-        quality=max(item.quality for name in seen for item in encodings[name]),
-        score=max(view.best[patient].score for view in seen.values()),
+        quality=max(item.quality for source in seen for item in source.encodings),
+        score=max(views[source.name].best[patient].score for source in seen),
         contradictions=found,
-        calibrated=bool(log10_lrs),
+        calibrated=calibrated,
+        # Every source that was searched is a look; where the patient was not seen it shows nothing.
+        p_values={name: view.p_values.get(patient, 1.0) for name, view in views.items() if view.p_values},
     )
+
+
+def _fusion(sources: Sequence[_Source]) -> Fusion:
+    calibrated = [(source, source.calibration) for source in sources if source.calibration is not None]
+    return Fusion(
+        separations={source.name: found.map_of(source.pair).separation for source, found in calibrated},
+        correlations={(one.first, one.second): one.together for _, found in calibrated for one in found.correlations},
+    )
+
+
+def _rest(view: _View) -> int:
+    return view.rest
 
 
 def _is_trusted(calibration: Calibration | None, trusted_scopes: Sequence[str]) -> bool:

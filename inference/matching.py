@@ -5,8 +5,11 @@ LR_i against "not enrolled"::
 
     P(i | e) = pi/N LR_i / [ (1 - pi) + pi/N sum_j LR_j ]        P(nobody | e) = (1 - pi) / same
 
-Patients that were searched but are on no candidate list take part in the sum too, each with the largest
-likelihood ratio that the last candidate of the list leaves them.
+Patients that were searched but are on no candidate list take part in the sum too, each with the likelihood ratio of
+having stayed below the last candidate of the list.
+
+The posterior is as good as the prior and the model. So a link needs besides that non-mated searches seldom bring such a
+candidate (FPIR, :mod:`inference.calibration.open_set`), whatever the prior, and a lead over everybody else.
 """
 
 from __future__ import annotations
@@ -22,7 +25,12 @@ import numpy as np
 
 from config.errors import CalibrationError
 from config.settings import PolicySettings
+from inference.calibration.open_set import bonferroni
+from inference.fusion import Fusion
 from inference.types import PatientKey
+
+# The entry of sex, birth date and the like among the log LRs; all others are of images.
+DEMOGRAPHICS = "demographics"
 
 
 class Outcome(StrEnum):
@@ -38,6 +46,7 @@ class Reason(StrEnum):
     UNCALIBRATED = "UNCALIBRATED"
     POSTERIOR = "POSTERIOR_BELOW_POLICY"
     LIKELIHOOD_RATIO = "LIKELIHOOD_RATIO_BELOW_POLICY"
+    FALSE_POSITIVE = "FALSE_POSITIVE_RATE_ABOVE_POLICY"
     MARGIN = "MARGIN_BELOW_POLICY"
     QUALITY = "QUALITY_BELOW_POLICY"
     SEX = "SEX_CONTRADICTS"
@@ -50,7 +59,8 @@ class PatientEvidence:
     """All that speaks for one candidate patient.
 
     log10_lrs
-        per encoder, the calibrated log10 likelihood ratio "same patient" against "not enrolled".
+        per source (what an encoder or verifier compared, and :data:`DEMOGRAPHICS`), the calibrated log10 likelihood
+        ratio "same patient" against "not enrolled".
     quality
         of the probe as the encoders see it, in [0, 1].
     score
@@ -59,6 +69,9 @@ class PatientEvidence:
         what :func:`contradictions` found; they block a link and change no posterior.
     calibrated
         False when a score behind this evidence has no calibration: then neither LINK nor NO_MATCH can be said.
+    p_values
+        per source that was searched, the share of non-mated searches of that size which bring a candidate as strong;
+        1 where the patient was not seen, or nobody knows. Without any, nothing is linked.
 
     Raises
     ------
@@ -72,20 +85,28 @@ class PatientEvidence:
     score: float = 0.0
     contradictions: tuple[Reason, ...] = ()
     calibrated: bool = True
+    p_values: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def p_value(self) -> float:
+        """Share of non-mated searches that bring anybody this strong from any of the sources."""
+        return bonferroni(list(self.p_values.values()))
 
     def __post_init__(self) -> None:
-        _require_finite("evidence", (*self.log10_lrs.values(), self.quality, self.score))
+        _require_finite("evidence", (*self.log10_lrs.values(), *self.p_values.values(), self.quality, self.score))
         if not 0.0 <= self.quality <= 1.0:
             raise CalibrationError(f"quality {self.quality} is not in [0, 1]; repair the encoder", reason="NOT_FINITE")
 
 
 @dataclass(frozen=True, slots=True)
 class RankedCandidate:
-    """One line of the worklist. ``log10_lr`` is the fused evidence of all encoders."""
+    """One line of the worklist. ``log10_lr`` is all evidence fused, ``image_log10_lr`` that of the images alone."""
 
     patient: PatientKey
     posterior: float
     log10_lr: float
+    image_log10_lr: float
+    p_value: float
     log10_lrs: Mapping[str, float]
     score: float
     contradictions: tuple[Reason, ...] = ()
@@ -96,7 +117,8 @@ class Decision:
     """What the evidence amounts to under one policy.
 
     ``posterior``, ``log10_lr`` and ``margin_log10`` belong to the best candidate (0 where there is none); the margin is
-    its lead over the runner-up, or over "nobody" (log10 LR 0) where that is the stronger rival.
+    its lead over the runner-up, or over "nobody" (log10 LR 0) where that is the stronger rival. ``p_value`` is the
+    share of searches for people who are not enrolled that bring anybody as strong; a LINK needs ``fpir`` or less.
     The posteriors of ``ranked``, ``p_nobody`` and ``p_rest`` (some searched patient that is no candidate) sum to 1.
     """
 
@@ -107,6 +129,8 @@ class Decision:
     p_rest: float
     log10_lr: float
     margin_log10: float
+    p_value: float
+    fpir: float
     quality: float
     searched: int
     ranked: tuple[RankedCandidate, ...]
@@ -120,21 +144,6 @@ def policy_hash(policy: PolicySettings) -> str:
     """SHA-256 (hex) over the policy's canonical JSON: equal policies have equal hashes on every machine."""
     text = json.dumps(policy.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def fuse_log10_lrs(values: Iterable[float], discount: float) -> float:
-    """One log10 likelihood ratio from those of several encoders that looked at the same person.
-
-    Independent evidence would add up; two looks at one body on one day are not independent. So the strongest value
-    *for* counts in full and every further one only by ``discount``, and the same *against*. The result is continuous
-    and never falls when a value rises.
-    """
-    numbers = [float(value) for value in values]
-    _require_finite("log10 likelihood ratios", numbers)
-    favour = [value for value in numbers if value > 0]
-    against = [value for value in numbers if value < 0]
-    strongest_for, strongest_against = max(favour, default=0.0), min(against, default=0.0)
-    return (1 - discount) * (strongest_for + strongest_against) + discount * (sum(favour) + sum(against))
 
 
 def contradictions(
@@ -160,6 +169,8 @@ def decide(
     auto_allowed: bool,
     *,
     rest_log10_lr: float = 0.0,
+    rest_mean_log10_lr: float | None = None,
+    fusion: Fusion | None = None,
     notes: Sequence[str] = (),
 ) -> Decision:
     """LINK, REVIEW or NO_MATCH for one orphan study.
@@ -173,7 +184,11 @@ def decide(
     auto_allowed
         whether a link may be made at all (trusted calibration, no operator's stop). False never links.
     rest_log10_lr
-        upper bound of the log10 LR of every searched patient that is no candidate.
+        upper bound of the log10 LR of every searched patient that is no candidate: a rival of the best.
+    rest_mean_log10_lr
+        log10 of their mean LR, which their share of the posterior comes from; the bound where it is not known.
+    fusion
+        how the sources of evidence go together.
     notes
         named remarks of the caller, kept with the decision.
 
@@ -189,15 +204,20 @@ def decide(
         raise ValueError("each candidate patient may bring evidence once; merge it first")
     if searched < len(evidence):
         raise ValueError(f"{len(evidence)} candidates out of {searched} searched patients cannot be")
-    fused = [fuse_log10_lrs(item.log10_lrs.values(), policy.correlation_discount) for item in evidence]
+    mean = rest_log10_lr if rest_mean_log10_lr is None else min(rest_mean_log10_lr, rest_log10_lr)
+    _require_finite("the mean of the other patients", (mean,))
+    images = [_of_images(item, fusion or Fusion(), policy.correlation_discount) for item in evidence]
+    fused = [image + item.log10_lrs.get(DEMOGRAPHICS, 0.0) for image, item in zip(images, evidence, strict=True)]
     rest = searched - len(evidence)
-    posteriors, p_nobody, p_rest = _bayes(fused, rest, rest_log10_lr, searched, policy.prior_enrolled)
+    posteriors, p_nobody, p_rest = _bayes(fused, rest, mean, searched, policy.prior_enrolled)
     order = sorted(range(len(evidence)), key=lambda i: (-fused[i], -evidence[i].score, evidence[i].patient))
     ranked = tuple(
         RankedCandidate(
             patient=evidence[i].patient,
             posterior=posteriors[i],
             log10_lr=fused[i],
+            image_log10_lr=images[i],
+            p_value=evidence[i].p_value,
             log10_lrs=dict(evidence[i].log10_lrs),
             score=evidence[i].score,
             contradictions=evidence[i].contradictions,
@@ -215,6 +235,8 @@ def decide(
         p_rest=p_rest,
         log10_lr=ranked[0].log10_lr if ranked else 0.0,
         margin_log10=margin,
+        p_value=ranked[0].p_value if ranked else 1.0,
+        fpir=policy.fpir,
         quality=best.quality if best else 0.0,
         searched=searched,
         ranked=ranked,
@@ -222,6 +244,12 @@ def decide(
         policy=policy.name,
         policy_hash=policy_hash(policy),
         notes=tuple(notes),
+    )
+
+
+def _of_images(evidence: PatientEvidence, fusion: Fusion, discount: float) -> float:
+    return fusion.log10_lr(
+        {name: value for name, value in evidence.log10_lrs.items() if name != DEMOGRAPHICS}, discount
     )
 
 
@@ -260,7 +288,9 @@ def _reasons(
     failed = {
         Reason.UNCALIBRATED: not best.calibrated,
         Reason.POSTERIOR: ranked[0].posterior < policy.link_posterior,
-        Reason.LIKELIHOOD_RATIO: ranked[0].log10_lr < policy.link_log10_lr,
+        # Names and dates may stop a link or break a tie; it is the images that must prove it.
+        Reason.LIKELIHOOD_RATIO: min(ranked[0].log10_lr, ranked[0].image_log10_lr) < policy.link_log10_lr,
+        Reason.FALSE_POSITIVE: best.p_value > policy.fpir,
         Reason.MARGIN: margin < policy.link_margin_log10,
         Reason.QUALITY: best.quality < policy.link_quality,
         Reason.NOT_ALLOWED: not auto_allowed,

@@ -14,21 +14,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from config.errors import CalibrationError
-from inference.calibration import Calibration, Scope, fit_calibration, stratum
+from inference.calibration import Calibration, Correlation, Pair, Scope, fit_calibration, source_name, to_json
+from inference.calibration.fitting import MIN_MATED, MIN_NONMATED
+from inference.calibration.open_set import OpenSet, fit_open_set
 from inference.gallery.protocol import GalleryEntry
 from training.evaluation.metrics import cllr, equal_error_rate, min_cllr, person_bootstrap
+from training.study_scores import StudyScores, alike, kinds_of, study_scores
 
-# Bounds time and memory at a large site: probes are drawn so that no more scores than this are made.
-MAX_SCORES = 4_000_000
+# The false positive identification rate that reports ask for, where so many people can vouch for it.
+REPORTED_FPIR = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationReport:
     """How well the calibration speaks for patients that it was *not* fitted on (two halves, each judged by the other).
 
-    ``rank1`` is the share of mated probes whose own patient scored best, with a 95 % interval over persons;
-    ``cllr`` in bits, and ``min_cllr`` what the best monotone map of the same scores would have had.
+    ``rank1`` is the share of mated probes whose own patient scored best, with a 95 % interval over persons; ``cllr`` in
+    bits, and ``min_cllr`` what the best monotone map of the same scores would have had. Of ``nonmated_searches`` (the
+    probe's patient left out) the share ``fpir`` brought a candidate where ``requested_fpir`` was allowed to. Everything
+    is of images of one kind.
     """
 
     patients: int
@@ -42,77 +46,10 @@ class CalibrationReport:
     cllr: float
     min_cllr: float
     largest_log10_lr: float
-
-
-@dataclass(frozen=True, slots=True)
-class StudyScores:
-    """Scores of probe studies against patients, as a search would have made them: one row per pair, all arrays (n,).
-
-    ``study`` and ``owner`` say which probe study and whose, ``patient`` whom it was compared with.
-    """
-
-    study: NDArray[np.int64]
-    owner: NDArray[np.int64]
-    patient: NDArray[np.int64]
-    score: NDArray[np.float64]
-    stratum: NDArray[np.str_]
-    patients: int
-    studies: int
-
-    @property
-    def mated(self) -> NDArray[np.bool_]:
-        return np.asarray(self.owner == self.patient)
-
-    def among(self, chosen: NDArray[np.bool_]) -> StudyScores:
-        """Only pairs of probes and patients of whom both are ``chosen`` ((patients,) bool)."""
-        rows = chosen[self.owner] & chosen[self.patient]
-        return StudyScores(
-            study=self.study[rows],
-            owner=self.owner[rows],
-            patient=self.patient[rows],
-            score=self.score[rows],
-            stratum=self.stratum[rows],
-            patients=int(chosen.sum()),
-            studies=self.studies,
-        )
-
-
-def study_scores(entries: Iterable[GalleryEntry], seed: int = 0, max_scores: int = MAX_SCORES) -> StudyScores:
-    """Searches every study among all others and keeps, per patient, the best score over series and enrolled studies.
-
-    Probe and reference never share a study; images of another modality, or of another known view, are not compared,
-    exactly as :func:`inference.evidence.search_filter` asks for.
-    """
-    rows = list(entries)
-    if not rows:
-        raise CalibrationError("there are no embeddings to calibrate on", reason="CALIBRATION_TOO_LITTLE_DATA")
-    vectors = np.stack([np.asarray(row.vector, np.float32) for row in rows])
-    names, patient = np.unique([f"{row.patient.issuer}\x00{row.patient.id}" for row in rows], return_inverse=True)
-    studies, study = np.unique([row.study_uid for row in rows], return_inverse=True)
-    modality, view = np.asarray([row.modality for row in rows]), np.asarray([row.view for row in rows])
-    probes = np.random.default_rng(seed).permutation(len(studies))[: max(2, max_scores // len(names))]
-    parts = []
-    for number in np.sort(probes):
-        best = np.full(len(names), -np.inf)
-        kind = np.full(len(names), "", dtype=object)
-        for own in np.flatnonzero(study == number):
-            compared = (study != number) & _agrees(modality, modality[own]) & _agrees(view, view[own])
-            scores = np.full(len(names), -np.inf)
-            np.maximum.at(scores, patient[compared], vectors[compared] @ vectors[own])
-            kind[scores > best] = stratum(str(modality[own]), str(view[own]))
-            np.maximum(best, scores, out=best)
-        found = np.flatnonzero(np.isfinite(best))
-        owner = patient[np.flatnonzero(study == number)[0]]
-        parts.append((np.full(len(found), number), np.full(len(found), owner), found, best[found], kind[found]))
-    return StudyScores(
-        study=np.concatenate([part[0] for part in parts]),
-        owner=np.concatenate([part[1] for part in parts]),
-        patient=np.concatenate([part[2] for part in parts]),
-        score=np.concatenate([part[3] for part in parts]),
-        stratum=np.concatenate([part[4] for part in parts]).astype(str),
-        patients=len(names),
-        studies=len(studies),
-    )
+    nonmated_searches: int
+    requested_fpir: float
+    fpir: float
+    fpir_interval: tuple[float, float]
 
 
 def calibrate_from_embeddings(
@@ -141,21 +78,80 @@ def calibrate_from_embeddings(
     scores = study_scores(entries, seed)
 
     def fit(part: StudyScores) -> Calibration:
-        mates = part.mated
-        return fit_calibration(
-            part.score[mates],
-            part.score[~mates],
-            encoder=encoder,
-            version=version,
-            scope=scope,
-            fitted_on=fitted_on,
-            patients=part.patients,
-            mated_strata=part.stratum[mates].tolist(),
-            nonmated_strata=part.stratum[~mates].tolist(),
-        )
+        return calibration_of(part, encoder=encoder, version=version, scope=scope, fitted_on=fitted_on)
 
     calibration = fit(scores)
-    return calibration, _report(scores, fit, calibration, seed)
+    return calibration, _report(alike(scores), fit, calibration, seed)
+
+
+def calibration_of(scores: StudyScores, *, encoder: str, version: str, scope: Scope, fitted_on: str) -> Calibration:
+    """Maps, guards and correlations from scores; raises what :func:`calibrate_from_embeddings` does."""
+    mates, names = scores.mated, scores.names()
+    found = fit_calibration(
+        scores.score[mates],
+        scores.score[~mates],
+        encoder=encoder,
+        version=version,
+        scope=scope,
+        fitted_on=fitted_on,
+        patients=scores.patients,
+        mated_strata=names[mates].tolist(),
+        nonmated_strata=names[~mates].tolist(),
+        open_set=_guards(scores),
+    )
+    return found.with_correlations(_correlations(scores, found))
+
+
+def _guards(scores: StudyScores) -> dict[str, OpenSet]:
+    """What non-mated searches return, per stratum that differs from the next coarser one."""
+    strangers = scores.where(~scores.mated)
+    levels = {level: levels[n + 1 :] for levels in _levels(strangers) for n, level in enumerate(levels)}
+    found: dict[str, OpenSet] = {}
+    for level in sorted(levels, key=lambda one: len(levels[one])):
+        part = strangers.where(strangers.of_level(level))
+        coarser = next((found[name] for name in levels[level] if name in found), None)
+        guard = fit_open_set(part.score, part.search, part.owner)
+        if guard is not None and (coarser is None or coarser.searches != guard.searches):
+            found[level] = guard
+    return found
+
+
+def _levels(scores: StudyScores) -> list[tuple[str, ...]]:
+    """Strata whatever the quality: bands are for likelihood ratios, searches per band are too few."""
+    return [Pair.of_name(kind).levels() for kind in kinds_of(scores)]
+
+
+def _correlations(scores: StudyScores, calibration: Calibration) -> list[Correlation]:
+    """How the log LRs of two sources go together, over patients whom one study was compared with by both."""
+    kinds = [kind for kind in kinds_of(scores) if calibration.has_map(Pair.of_name(kind))]
+    values = {}
+    for kind in kinds:
+        part = scores.where(scores.of_level(kind))
+        key, rows = np.unique(part.study * scores.patients + part.patient, return_index=True)
+        values[kind] = key, log10_lrs(calibration, part)[rows], part.mated[rows]
+    found = []
+    for number, first in enumerate(kinds):
+        for second in kinds[number + 1 :]:
+            _, left, right = np.intersect1d(values[first][0], values[second][0], return_indices=True)
+            one, other, mates = values[first][1][left], values[second][1][right], values[first][2][left]
+            if mates.sum() >= MIN_MATED and (~mates).sum() >= MIN_NONMATED:
+                names = sorted(source_name(calibration.encoder, Pair.of_name(kind)) for kind in (first, second))
+                found.append(
+                    Correlation(
+                        names[0],
+                        names[1],
+                        mated=_pearson(one[mates], other[mates]),
+                        nonmated=_pearson(one[~mates], other[~mates]),
+                        comparisons=len(mates),
+                    )
+                )
+    return found
+
+
+def _pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    if min(one.std(), other.std()) < 1e-9:
+        return 0.0
+    return round(float(np.corrcoef(one, other)[0, 1]), 4)
 
 
 def _report(
@@ -163,11 +159,16 @@ def _report(
 ) -> CalibrationReport:
     half = np.random.default_rng(seed + 1).permutation(scores.patients) % 2 == 0
     parts = (scores.among(half), scores.among(~half))
-    log10_lrs = [_log10_lrs(fit(fitted), judged) for fitted, judged in (parts, parts[::-1])]
-    mates = np.concatenate([judged.mated for judged in parts[::-1]])
-    values = np.concatenate(log10_lrs)
-    raw = np.concatenate([judged.score for judged in parts[::-1]])
+    fitted = [(fit(part), judged) for part, judged in (parts, parts[::-1])]
+    values = np.concatenate([log10_lrs(calibration, judged) for calibration, judged in fitted])
+    mates = np.concatenate([judged.mated for _, judged in fitted])
+    raw = np.concatenate([judged.score for _, judged in fitted])
     owners, hits, chance = rank1_hits(scores)
+    requested = max([REPORTED_FPIR, *(g.least_rate for c, _ in fitted for g in c.open_set.values())])
+    searchers, alarms = (
+        np.concatenate(column)
+        for column in zip(*(false_positives(c, judged, requested) for c, judged in fitted), strict=True)
+    )
     return CalibrationReport(
         patients=scores.patients,
         studies=scores.studies,
@@ -180,31 +181,49 @@ def _report(
         cllr=cllr(values[mates], values[~mates]),
         min_cllr=min_cllr(raw[mates], raw[~mates]),
         largest_log10_lr=final.largest_log10_lr,
+        nonmated_searches=len(alarms),
+        requested_fpir=requested,
+        fpir=float(alarms.mean()),
+        fpir_interval=person_bootstrap(searchers, alarms),
     )
 
 
 def rank1_hits(scores: StudyScores) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """Per mated probe: whose it is and whether the own patient scored above all others; and what chance would reach."""
-    best_other = np.full(scores.studies, -np.inf)
-    compared = np.bincount(scores.study, minlength=scores.studies)
-    np.maximum.at(best_other, scores.study[~scores.mated], scores.score[~scores.mated])
+    """Per mated search: whose it is, whether the own patient scored above all others; and what chance would reach."""
+    searches = int(scores.search.max(initial=-1)) + 1
+    best_other = np.full(searches, -np.inf)
+    compared = np.bincount(scores.search, minlength=searches)
+    np.maximum.at(best_other, scores.search[~scores.mated], scores.score[~scores.mated])
     own = scores.mated
-    hits = (scores.score[own] > best_other[scores.study[own]]).astype(np.float64)
-    return scores.owner[own], hits, float((1 / compared[scores.study[own]]).mean())
+    hits = (scores.score[own] > best_other[scores.search[own]]).astype(np.float64)
+    return scores.owner[own], hits, float((1 / compared[scores.search[own]]).mean())
 
 
-def _log10_lrs(calibration: Calibration, scores: StudyScores) -> NDArray[np.float64]:
+def false_positives(
+    calibration: Calibration, scores: StudyScores, fpir: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Per search with the own patient left out: whose it is, and 1.0 where its best candidate passes the guard."""
+    strangers = scores.where(~scores.mated)
+    searches, first, counts = np.unique(strangers.search, return_index=True, return_counts=True)
+    best = np.full(len(searches), -np.inf)
+    numbers = np.searchsorted(searches, strangers.search)
+    np.maximum.at(best, numbers, strangers.score)
+    pairs = [Pair.of_name(strangers.pairs[code]) for code in strangers.pair[first]]
+    passed = [
+        calibration.p_value(float(score), int(count), pair) <= fpir
+        for score, count, pair in zip(best, counts, pairs, strict=True)
+    ]
+    return strangers.owner[first], np.asarray(passed, np.float64)
+
+
+def log10_lrs(calibration: Calibration, scores: StudyScores) -> NDArray[np.float64]:
+    """(n,) log10 LR of every row by the map of its pair."""
     result = np.empty(len(scores.score))
-    for name in np.unique(scores.stratum):
-        rows = scores.stratum == name
-        modality, _, view = str(name).partition("/")
-        result[rows] = calibration.log10_lr(scores.score[rows], modality, view)
+    for code, name in enumerate(scores.pairs):
+        rows = scores.pair == code
+        if rows.any():
+            result[rows] = calibration.log10_lr(scores.score[rows], Pair.of_name(name))
     return result
-
-
-def _agrees(values: NDArray[np.str_], own: str) -> NDArray[np.bool_]:
-    """Equal, or unknown on either side."""
-    return np.asarray((values == own) | (values == "") | (own == ""))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -218,23 +237,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=main.__doc__)
     parser.add_argument("--encoder", required=True, help="name of a bundle of the package")
-    parser.add_argument("--kind", required=True, choices=("head-ct", "chest-film"), help="of phantom study")
+    parser.add_argument("--modality", required=True, choices=("CT", "DX"), help="which phantom studies to fit on")
     parser.add_argument("--seed", type=int, default=CALIBRATION_SEED, help="of the persons; no other use may share it")
     parser.add_argument("--persons", type=int, default=200)
     parser.add_argument("--visits", type=int, default=2)
     parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args(arguments)
     encoder = Registry(device="auto").get(chosen.encoder)
-    made = phantom_embeddings(encoder, chosen.kind, chosen.persons, chosen.seed, chosen.visits, chosen.processes)
+    made = phantom_embeddings(encoder, chosen.modality, chosen.persons, chosen.seed, chosen.visits, chosen.processes)
     calibration, report = calibrate_from_embeddings(
-        track(made, total=chosen.persons * chosen.visits, description=f"{chosen.kind} phantoms"),
+        track(made, total=chosen.persons * chosen.visits, description=f"{chosen.modality} phantoms"),
         encoder=encoder.name,
         version=encoder.version,
         scope="phantom",
-        fitted_on=f"{chosen.kind} of {chosen.persons} phantoms, {chosen.visits} visits each, seed {chosen.seed}",
+        fitted_on=f"{chosen.modality} of {chosen.persons} phantoms, {chosen.visits} visits each, seed {chosen.seed}",
     )
     folder = package_bundles() / encoder.name
-    put_file(folder, "calibration.json", calibration.to_json().encode())
+    put_file(folder, "calibration.json", to_json(calibration).encode())
     name_calibration(folder, "calibration.json")
     Console().print(report)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from config.errors import LedgerError
 from dicom_node.ledger.core import Core
@@ -163,6 +164,17 @@ class Patients(Core):
         with self._read() as session:
             row = session.get(Patient, (key.issuer, key.id))
             return None if row is None else PatientRecord(key, row.name, row.birth_date, row.sex)
+
+    def demographic_counts(self) -> tuple[dict[str, int], dict[int, int]]:
+        """How many known patients there are of each sex (M, F) and of each year of birth."""
+        born = select(func.substr(Patient.birth_date, 1, 4).label("year")).subquery()
+        with self._read() as session:
+            sexes = session.execute(select(Patient.sex, func.count()).group_by(Patient.sex)).all()
+            years = session.execute(select(born.c.year, func.count()).group_by(born.c.year)).all()
+        return (
+            {sex: count for sex, count in sexes if sex in ("M", "F")},
+            {int(year): count for year, count in years if re.fullmatch("[0-9]{4}", year)},
+        )
 
 
 def _decision(row: Decision) -> DecisionRecord:

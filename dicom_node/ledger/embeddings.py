@@ -150,6 +150,7 @@ class Embeddings(Core):
             laterality=embedding.laterality,
             sex=sex or "",
             birth_date=birth_date or "",
+            quality=embedding.quality,
         )
 
     def _encoding(self, row: Embedding) -> Encoding:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
-from dicom_node.ledger.intake import Intake
+from dicom_node.ledger.intake import Intake, attribute_text
 from dicom_node.ledger.models import Conflict, Instance, Object, PersonOfId, Series, Study
 from dicom_node.ledger.queue import Queue
 from dicom_node.ledger.records import (
@@ -56,6 +56,13 @@ class Studies(Intake, Queue):
         statement = select(*columns).where(Instance.study_uid == study_uid).distinct().order_by(*columns)
         with self._read() as session:
             return tuple(ReceivedIdentity(*row) for row in session.execute(statement))
+
+    def age_and_date(self, study_uid: str) -> tuple[str, str]:
+        """Patient's Age and Study Date as the first instance of a study carried them."""
+        statement = select(Instance.attributes).where(Instance.study_uid == study_uid).order_by(Instance.id).limit(1)
+        with self._read() as session:
+            found = session.scalar(statement) or {}
+        return attribute_text(found.get("PatientAge")), attribute_text(found.get("StudyDate"))
 
     def persons(self, key: PatientKey) -> int:
         """How many different (name, birth date) pairs were called by this identifier."""

@@ -24,7 +24,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config.errors import CalibrationError, EncoderError
-from inference.calibration import Calibration, read_calibration
+from inference.calibration import Calibration, from_json, read_calibration
 
 BUNDLE_FILE = "bundle.toml"
 _MAX_BUNDLE_TOML = 65536
@@ -104,7 +104,7 @@ class Bundle:
         if not self.manifest.calibration:
             return None
         try:
-            found = Calibration.from_json(self.bytes_of(self.manifest.calibration).decode())
+            found = from_json(self.bytes_of(self.manifest.calibration).decode())
             found.require(self.manifest.name, self.manifest.version)
         except (CalibrationError, UnicodeDecodeError) as error:
             raise EncoderError(f"bundle {self.manifest.name!r}: {error}", reason="BUNDLE_DAMAGED") from None

@@ -11,7 +11,10 @@ from inference.types import FloatArray, PatientKey
 
 @dataclass(frozen=True, slots=True)
 class GalleryEntry:
-    """One enrolled embedding. ``embedding_id`` is the ledger's row and unique in a gallery."""
+    """One enrolled embedding. ``embedding_id`` is the ledger's row and unique in a gallery.
+
+    ``quality`` serves calibration, where the entry is a probe too; a gallery does not keep it.
+    """
 
     embedding_id: int
     patient: PatientKey
@@ -22,6 +25,7 @@ class GalleryEntry:
     laterality: str = ""
     sex: str = ""
     birth_date: str = ""
+    quality: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class EntryTable:
             column.keep(rows)
 
     def entry(self, row: int, vector: NDArray[np.float32]) -> GalleryEntry:
-        texts = {name: column[row] for name, column in self.text.items()}
+        texts: dict[str, Any] = {name: column[row] for name, column in self.text.items()}
         return GalleryEntry(int(self.ids[row]), self.patient[row], vector=vector, **texts)
 
     def eligible(self, where: GalleryFilter | None) -> NDArray[np.bool_]:

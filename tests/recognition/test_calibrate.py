@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from config.errors import CalibrationError, EncoderError
+from inference.calibration import Pair, to_json
 from inference.encoders.bundle import Bundle
 from inference.evidence import search_filter
 from inference.gallery.faiss_gallery import FaissGallery
 from inference.gallery.protocol import GalleryEntry
 from inference.types import Encoding, PatientKey
 from tests.recognition.test_registry import MANIFEST, bundle, calibration
-from training.calibrate import CalibrationReport, calibrate_from_embeddings, rank1_hits, study_scores
+from training.calibrate import CalibrationReport, calibrate_from_embeddings, rank1_hits
 from training.recipes.bundles import name_calibration, put_file
+from training.study_scores import alike, study_scores
 
 DIMENSION = 24
 
@@ -52,7 +54,7 @@ def test_scores_are_what_a_search_would_have_found() -> None:
     entries = cohort(1, patients=12, studies=3, series=2, views=True)
     gallery = FaissGallery("e", "1", DIMENSION)
     gallery.enrol(entries)
-    scores = study_scores(entries)
+    scores = alike(study_scores(entries))
     patients = sorted({entry.patient for entry in entries})
     studies = sorted({entry.study_uid for entry in entries})
     expected = {}
@@ -61,11 +63,12 @@ def test_scores_are_what_a_search_would_have_found() -> None:
         where = search_filter(probe, frozenset({entry.study_uid}))
         (found,) = gallery.search(entry.vector[None], 50, where)
         for item in found.candidates:
-            key = (studies.index(entry.study_uid), patients.index(item.patient))
+            kind = Pair.alike(entry.modality, entry.view).kind
+            key = (studies.index(entry.study_uid), patients.index(item.patient), kind)
             expected[key] = max(item.score, expected.get(key, -2.0))
     made = {
-        (int(study), int(patient)): score
-        for study, patient, score in zip(scores.study, scores.patient, scores.score, strict=True)
+        (int(study), int(patient), str(name).partition("@")[0]): score
+        for study, patient, name, score in zip(scores.study, scores.patient, scores.names(), scores.score, strict=True)
     }
     assert made.keys() == expected.keys()
     assert all(made[key] == pytest.approx(expected[key], abs=1e-5) for key in made)
@@ -134,7 +137,7 @@ def test_nothing_enrolled_is_too_little() -> None:
 def test_files_go_into_a_bundle_with_their_hash(tmp_path: Path) -> None:
     folder = bundle(tmp_path, "# a comment stays\n" + MANIFEST)
     put_file(folder, "a.npz", b"one")
-    put_file(folder, "c.json", calibration("mine", "2.1").to_json().encode())
+    put_file(folder, "c.json", to_json(calibration("mine", "2.1")).encode())
     put_file(folder, "a.npz", b"two")
     name_calibration(folder, "c.json")
     name_calibration(folder, "c.json")

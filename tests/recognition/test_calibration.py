@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import CalibrationError
-from inference.calibration import Calibration, fit_calibration, read_calibration, stratum, write_calibration
+from inference.calibration import (
+    Calibration,
+    Pair,
+    fit_calibration,
+    from_json,
+    read_calibration,
+    to_json,
+    write_calibration,
+)
 from training.evaluation.metrics import cllr, min_cllr
 
 
@@ -76,7 +84,7 @@ def test_it_never_falls_and_respects_both_tails(seed: int, gap: float, spread: f
     below = (mated[None] <= ordered[:, None]).sum(axis=1)
     assert (values <= -np.log10((1 + exceed) / 501) + 1e-9).all()
     assert (values >= np.log10((1 + below) / 31) - 1e-9).all()
-    assert np.array_equal(Calibration.from_json(found.to_json()).log10_lr(ordered), values)
+    assert np.array_equal(from_json(to_json(found)).log10_lr(ordered), values)
 
 
 def test_scores_that_fall_for_mates_say_nothing() -> None:
@@ -87,20 +95,20 @@ def test_scores_that_fall_for_mates_say_nothing() -> None:
 def test_strata_lean_on_the_whole_while_they_are_small() -> None:
     mated, nonmated = gaussian(5)
     shifted, others = gaussian(6, mated=25, nonmated=500)
-    names = ["DX/FRONTAL"] * len(mated) + ["DX/LATERAL"] * 25
-    other_names = ["DX/FRONTAL"] * len(nonmated) + ["DX/LATERAL"] * 500
     found = fitted(
         np.append(mated, shifted + 0.3),
         np.append(nonmated, others + 0.3),
-        mated_strata=names,
-        nonmated_strata=other_names,
+        mated_strata=["DX/FRONTAL"] * len(mated) + ["DX/LATERAL"] * 25,
+        nonmated_strata=["DX/FRONTAL"] * len(nonmated) + ["DX/LATERAL"] * 500,
     )
     alone = fitted(shifted + 0.3, others + 0.3).overall
-    small = found.strata[stratum("DX", "LATERAL")]
+    small = found.strata["DX/LATERAL"]
     low, high = sorted((alone.intercept, found.overall.intercept))
     assert low < small.intercept < high
-    assert found.log10_lr(5.0, "DX", "LATERAL") == pytest.approx(math.log10(501)), "its own data bound it"
-    assert found.log10_lr(0.5, "MR", "") == found.overall.log10_lr(0.5), "an unseen stratum takes the whole"
+    lateral = Pair.alike("DX", "LATERAL")
+    assert found.log10_lr(5.0, lateral) == pytest.approx(math.log10(501)), "its own data bound it"
+    assert found.log10_lr(0.5, Pair.alike("MR")) == found.overall.log10_lr(0.5), "an unseen stratum takes the whole"
+    assert found.map_of(lateral.with_quality(0.9)) is small, "an unseen band takes the next coarser stratum"
 
 
 @pytest.mark.parametrize(("mated", "nonmated"), [(0, 0), (19, 1000), (100, 99)])
@@ -134,7 +142,7 @@ def test_a_file_survives_the_round_trip(tmp_path: Path) -> None:
 
 
 def _damaged() -> dict[str, str]:
-    good = json.loads(FITTED.to_json())
+    good = json.loads(to_json(FITTED))
     tail = good["overall"]["nonmated_tail"]
     return {
         "no JSON": "{",

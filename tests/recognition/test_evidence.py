@@ -10,6 +10,7 @@ import pytest
 from config.errors import CalibrationError, GalleryError
 from config.settings import load_settings
 from inference.calibration import Calibration, fit_calibration
+from inference.calibration.open_set import fit_open_set
 from inference.evidence import Evidence, gather_evidence
 from inference.gallery.faiss_gallery import FaissGallery
 from inference.gallery.protocol import GalleryEntry
@@ -47,9 +48,14 @@ def gallery(rows: list[tuple[int, np.ndarray]], encoder: str = "a", **known: str
 def calibrated(encoder: str = "a", version: str = "1", scope: str = "site") -> Calibration:
     """Mates near 0.9, others near 0.1."""
     rng = np.random.default_rng(3)
+    others = rng.normal(0.1, 0.1, 60_000)
+    searches = np.repeat(np.arange(300), 200)
+    guard = fit_open_set(others, searches, searches)
+    assert guard is not None
     return fit_calibration(
         rng.normal(0.9, 0.05, 300),
-        rng.normal(0.1, 0.1, 50_000),
+        others,
+        open_set={"": guard},
         encoder=encoder,
         version=version,
         scope=scope,  # type: ignore[arg-type]
@@ -77,7 +83,7 @@ def test_a_clear_mate_is_linked() -> None:
     assert (found.searched, found.trusted, found.notes) == (10, True, ())
     decision = decide(found.patients, found.searched, POLICY, found.trusted, rest_log10_lr=found.rest_log10_lr)
     assert (decision.outcome, decision.best) == (Outcome.LINK, who(3))
-    assert found.references[who(3)]["a"].study_uid == "1.3"
+    assert found.references[who(3)]["a:CT/"].study_uid == "1.3"
 
 
 def test_the_best_of_several_enrolled_studies_and_of_several_series_counts() -> None:
@@ -87,7 +93,7 @@ def test_the_best_of_several_enrolled_studies_and_of_several_series_counts() -> 
     )
     best = next(item for item in found.patients if item.patient == who(1))
     assert best.score == pytest.approx(0.9)
-    assert best.log10_lrs["a"] == pytest.approx(calibrated().log10_lr(0.9).item())
+    assert best.log10_lrs["a:CT/"] == pytest.approx(calibrated().log10_lr(0.9).item())
     assert best.quality == 1.0
 
 
@@ -99,7 +105,7 @@ def test_a_short_list_changes_no_score_and_bounds_the_rest() -> None:
     assert {item.patient for item in short.patients} == {who(3), who(4), who(5)}
     assert all(item.score == pytest.approx(scores[item.patient]) for item in short.patients)
     assert short.searched == full.searched == 10
-    beyond = [item.log10_lrs["a"] for item in full.patients if item.patient not in {who(3), who(4), who(5)}]
+    beyond = [item.log10_lrs["a:CT/"] for item in full.patients if item.patient not in {who(3), who(4), who(5)}]
     assert short.rest_log10_lr >= max(beyond)
 
 
@@ -108,8 +114,8 @@ def test_an_encoder_that_disagrees_is_heard_even_when_its_list_ended_before() ->
     probes = [probe(vector((3, 0.95))), probe(vector((7, 0.95)), "b")]
     found = gather(probes, {"a": a, "b": b}, {"a": calibrated(), "b": calibrated("b")}, candidates=1)
     three = next(item for item in found.patients if item.patient == who(3))
-    assert three.log10_lrs["a"] > 3
-    assert three.log10_lrs["b"] < 0
+    assert three.log10_lrs["a:CT/"] > 3
+    assert three.log10_lrs["b:CT/"] < 0
     decision = decide(found.patients, found.searched, POLICY, True, rest_log10_lr=found.rest_log10_lr)
     assert decision.outcome is Outcome.REVIEW
 
@@ -121,7 +127,7 @@ def test_a_patient_whom_an_encoder_never_saw_is_not_held_against() -> None:
         {"a": calibrated(), "b": calibrated("b")},
     )
     three = next(item for item in found.patients if item.patient == who(3))
-    assert set(three.log10_lrs) == {"a"}
+    assert set(three.log10_lrs) == {"a:CT/"}
 
 
 def test_the_probes_own_study_is_left_out() -> None:

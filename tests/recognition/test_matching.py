@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import CalibrationError
-from config.settings import PolicySettings, load_settings
-from inference.matching import Outcome, PatientEvidence, Reason, contradictions, decide, fuse_log10_lrs, policy_hash
+from config.settings import DemographicSettings, PolicySettings, load_settings
+from inference.fusion import fuse_log10_lrs
+from inference.matching import Outcome, PatientEvidence, Reason, contradictions, decide, policy_hash
 from inference.types import PatientKey
 
 POLICY = load_settings(environment={}).policy
@@ -22,8 +24,10 @@ def person(number: int) -> PatientKey:
     return PatientKey("H", f"{number:03d}")
 
 
-def evidence(number: int, log10_lr: float, quality: float = 1.0, **more: object) -> PatientEvidence:
-    return PatientEvidence(person(number), {"one": log10_lr}, quality, **more)  # type: ignore[arg-type]
+def evidence(
+    number: int, log10_lr: float, quality: float = 1.0, p_value: float = 1e-4, **more: object
+) -> PatientEvidence:
+    return PatientEvidence(person(number), {"one": log10_lr}, quality, p_values={"one": p_value}, **more)  # type: ignore[arg-type]
 
 
 STRONG = evidence(1, 6.0)
@@ -86,6 +90,7 @@ def test_overwhelming_evidence_links() -> None:
         ({"link_posterior": 0.9999999}, Reason.POSTERIOR),
         ({"link_log10_lr": 6.5}, Reason.LIKELIHOOD_RATIO),
         ({"link_margin_log10": 6.5}, Reason.MARGIN),
+        ({"fpir": 5e-5}, Reason.FALSE_POSITIVE),
     ],
 )
 def test_each_number_of_the_policy_alone_stops_a_link(changed: dict[str, float], reason: Reason) -> None:
@@ -101,6 +106,8 @@ def test_each_number_of_the_policy_alone_stops_a_link(changed: dict[str, float],
         (replace(STRONG, contradictions=(Reason.SEX,)), Reason.SEX),
         (replace(STRONG, contradictions=(Reason.BIRTH_DATE,)), Reason.BIRTH_DATE),
         (replace(STRONG, calibrated=False), Reason.UNCALIBRATED),
+        (replace(STRONG, p_values={}), Reason.FALSE_POSITIVE),
+        (replace(STRONG, p_values={"one": 0.006, "other": 1.0}), Reason.FALSE_POSITIVE),
     ],
 )
 def test_each_flaw_of_the_evidence_alone_stops_a_link(best: PatientEvidence, reason: Reason) -> None:
@@ -207,5 +214,11 @@ def test_the_policy_hash_depends_on_values_alone() -> None:
     same = PolicySettings(**dict(reversed(list(POLICY.model_dump().items()))))
     assert policy_hash(same) == policy_hash(POLICY)
     for name, value in POLICY.model_dump().items():
-        other = POLICY.model_copy(update={name: value + 0.001 if isinstance(value, float) else value + "x"})
+        other = POLICY.model_copy(update={name: _changed(value)})
         assert policy_hash(other) != policy_hash(POLICY), name
+
+
+def _changed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return DemographicSettings(**value | {"sex_error": value["sex_error"] / 2})
+    return value + 0.001 if isinstance(value, float) else value + "x"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from config.errors import CalibrationError, EncoderError
-from inference.calibration import Calibration, fit_calibration, write_calibration
+from inference.calibration import Calibration, fit_calibration, to_json, write_calibration
 from inference.encoders.bundle import site_calibration
 from inference.encoders.protocol import Encoder
 from inference.encoders.registry import Registry, package_bundles
@@ -138,9 +138,9 @@ def test_a_file_outside_the_bundle_is_never_opened(tmp_path: Path) -> None:
 
 def test_the_sites_calibration_goes_before_the_bundles(tmp_path: Path) -> None:
     found = calibration("mine", "2.1", "phantom")
-    digest = hashlib.sha256(found.to_json().encode()).hexdigest()
+    digest = hashlib.sha256(to_json(found).encode()).hexdigest()
     folder = bundle(tmp_path, MANIFEST + f'calibration = "c.json"\n[files]\n"c.json" = "{digest}"\n')
-    (folder / "c.json").write_text(found.to_json())
+    (folder / "c.json").write_text(to_json(found))
     site = tmp_path / "site"
     registry = Registry([tmp_path], calibrations=site)
     assert registry.calibration("mine") == found
@@ -157,9 +157,9 @@ def test_the_sites_calibration_goes_before_the_bundles(tmp_path: Path) -> None:
 
 def test_a_calibration_for_another_version_in_a_bundle_is_refused(tmp_path: Path) -> None:
     found = calibration("mine", "2.0", "phantom")
-    digest = hashlib.sha256(found.to_json().encode()).hexdigest()
+    digest = hashlib.sha256(to_json(found).encode()).hexdigest()
     folder = bundle(tmp_path, MANIFEST + f'calibration = "c.json"\n[files]\n"c.json" = "{digest}"\n')
-    (folder / "c.json").write_text(found.to_json())
+    (folder / "c.json").write_text(to_json(found))
     with pytest.raises(EncoderError, match=r"mine.*2\.0"):
         Registry([tmp_path]).calibration("mine")
 

@@ -64,6 +64,7 @@ def phantom_embeddings(
                 modality=encoding.modality,
                 view=encoding.view,
                 laterality=encoding.laterality,
+                quality=encoding.quality,
             )
 
 
