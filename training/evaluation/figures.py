@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -208,9 +208,14 @@ class Sizes:
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses, mappings, sequences and numpy values as JSON has them; keys as text, infinite numbers as None."""
+    """Dataclasses, mappings, sequences and numpy values as JSON has them; keys as text, infinite numbers as None.
+
+    Fields whose metadata say ``json: False`` are left out.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: to_json(getattr(value, item.name)) for item in fields(value) if item.metadata.get("json", 1)}
+        return {
+            item.name: to_json(getattr(value, item.name)) for item in fields(value) if item.metadata.get("json", True)
+        }
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
@@ -222,8 +227,3 @@ def to_json(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
-
-
-def not_in_json() -> Any:
-    """A dataclass field that stays out of the JSON."""
-    return field(metadata={"json": 0})

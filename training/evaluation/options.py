@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from config.errors import EvaluationError
+from training.manifests.pairs import ANY, Rule
 
 Dimension = Literal[
     "sex", "age band", "site", "device", "view", "modality", "laterality", "label", "interval", "impostors"
@@ -21,12 +22,10 @@ DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to evaluate. Pairs of one study are never compared, whatever is asked for here.
+    """How to evaluate. Images of one study are never compared, whatever is asked for here.
 
-    same_modality, same_view, same_laterality
-        compare only images that agree, or of which one does not say.
-    min_days
-        leaves out mates that lie fewer days from the probe, or at an unknown distance; 0 leaves out nobody.
+    rule
+        what images must share to be compared; mates that it leaves out are no mates.
     candidates
         length of the candidate list that is kept for each probe.
     ranks, percentiles
@@ -55,10 +54,7 @@ class Options:
         ``OPTION`` for a value that cannot be meant.
     """
 
-    same_modality: bool = False
-    same_view: bool = False
-    same_laterality: bool = False
-    min_days: int = 0
+    rule: Rule = ANY
     candidates: int = 50
     ranks: tuple[int, ...] = (1, 5, 10, 20, 50)
     percentiles: tuple[float, ...] = (1.0, 5.0, 10.0)
@@ -83,7 +79,7 @@ class Options:
         faults = {
             "rates and coverage lie between 0 and 1": all(0 < rate < 1 for rate in rates),
             "candidates, draws, closest, lr_comparisons, block_scores and ranks are positive": min(counts) > 0,
-            "rounds and days are not negative": min(self.rounds, self.min_days, *self.interval_days, 0) == 0,
+            "rounds and days are not negative": min(self.rounds, self.rule.min_days, *self.interval_days) >= 0,
             "percentiles lie in (0, 100]": all(0 < share <= 100 for share in self.percentiles),
             "gallery sizes are positive": min(self.gallery_sizes or (1,)) > 0,
             f"strata are some of {', '.join(DIMENSIONS)}": set(self.strata) <= set(DIMENSIONS),

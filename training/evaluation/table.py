@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import EvaluationError
-from training.manifests.schema import Role, Row
+from training.manifests.pairs import Keys, keys_of
+from training.manifests.schema import Row
 
 Codes = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -35,21 +36,22 @@ class Column:
 
     def words(self) -> NDArray[np.str_]:
         """(n,) the words themselves; "" where unknown."""
-        return np.asarray(("", *self.values[1:]))[self.codes]
+        return np.asarray(("", *self.values[1:]), np.str_)[self.codes]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """N images; every array is (N,).
 
-    ``patient`` and ``study`` are codes: equal patients have equal issuer *and* id, equal studies belong to one patient.
-    ``days`` and ``age`` are NaN where unknown. ``probe`` and ``gallery`` say what an image is used for: both, often.
+    ``rows`` are the manifest's own, ``keys`` what pairs are decided by. ``patient`` are codes into ``patients``: issuer
+    *and* id. ``days`` and ``age`` are NaN where unknown. ``probe`` and ``gallery`` say what an image is used for: both,
+    often. ``columns`` are sex, age band, site, device, view, modality and laterality.
     """
 
+    rows: Sequence[Row]
+    keys: Keys
     patient: Codes
-    study: Codes
     days: Floats
-    age: Floats
     probe: Bools
     gallery: Bools
     columns: Mapping[str, Column]
@@ -70,37 +72,32 @@ class Table:
         """
         if not rows:
             raise EvaluationError("there are no images to evaluate; is the manifest empty?", reason="EMPTY_TABLE")
-        keys = [(row.issuer, row.patient_id) for row in rows]
-        patients = tuple(sorted(set(keys)))
-        studies = {key: code for code, key in enumerate(sorted({(*key, row.study) for key, row in zip(keys, rows)}))}
-        place = {key: code for code, key in enumerate(patients)}
-        ages = _numbers([row.age for row in rows])
+        names = [(row.issuer, row.patient_id) for row in rows]
+        patients = tuple(sorted(set(names)))
+        place = {name: code for code, name in enumerate(patients)}
+        keys = keys_of(rows)
         columns = {
             name: Column.of(getattr(row, name) for row in rows)
             for name in ("sex", "site", "device", "view", "modality", "laterality")
         }
         return cls(
-            patient=np.array([place[key] for key in keys], np.int64),
-            study=np.array([studies[(*key, row.study)] for key, row in zip(keys, rows, strict=True)], np.int64),
-            days=_numbers([row.days for row in rows]),
-            age=ages,
-            probe=np.array([row.role in (Role.PROBE, Role.BOTH) for row in rows]),
-            gallery=np.array([row.role is not Role.PROBE for row in rows]),
-            columns=columns | {"age band": age_bands(ages)},
+            rows=rows,
+            keys=keys,
+            patient=np.array([place[name] for name in names], np.int64),
+            days=keys.days,
+            probe=keys.probe,
+            gallery=keys.gallery,
+            columns=columns | {"age band": Column.of(age_band(row.age) for row in rows)},
             labels={
-                name: Column.of(row.labels.get(name, "") for row in rows)
-                for name in sorted({name for row in rows for name in row.labels})
+                label: Column.of(row.labels.get(label, "") for row in rows)
+                for label in sorted({label for row in rows for label in row.labels})
             },
             patients=patients,
         )
 
 
-def age_bands(years: Floats) -> Column:
-    """0-17, 18-39, 40-59, 60-79, 80+ years; NaN is unknown."""
-    return Column.of(
-        "" if np.isnan(age) else next(name for end, name in _AGE_BANDS if age < end) for age in years.tolist()
-    )
-
-
-def _numbers(values: Sequence[float | None]) -> Floats:
-    return np.array([np.nan if value is None else value for value in values], np.float64)
+def age_band(years: float | None) -> str:
+    """0-17, 18-39, 40-59, 60-79 or 80+ years; "" where unknown."""
+    if years is None or np.isnan(years):
+        return ""
+    return next(name for end, name in _AGE_BANDS if years < end)
