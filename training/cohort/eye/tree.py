@@ -21,7 +21,8 @@ Points = NDArray[np.float64]
 _MAIN_STEP = 0.42
 _POINT_STEP = 0.06
 _REACH = 9.8  # mm around the fovea and around the disc that are supplied
-_AVASCULAR = 0.30  # radius around the centre of the fovea without vessels (Chui et al. 2012)
+_AVASCULAR = 0.24  # radius around the centre of the fovea without vessels (Chui et al. 2012)
+_MAKES_ROOM = 0.9  # radius within which vessels are pushed out of it
 _WAY = 0.20  # how dear the way to the disc is against the length of a new piece
 _TURN = 0.85  # how dear it is to turn
 _MACULA = 3.2  # radius around the fovea in which vessels run towards it
@@ -327,11 +328,19 @@ def _drawn(eye: EyeShape, kind: str, nodes: _Nodes, heir: NDArray[np.int64], wid
         run = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
         size = np.interp(at, run / run[-1], widths)
         line = line + normals(line) * _wiggle(rng, at * run[-1], wind, float(widths[0]))[:, None]
+        line = _around_fovea(line)
         near = np.rint(run / run[-1] * (len(line) - 1)).astype(int)
         moved[chain] = line[near[-len(chain) :]]
         result.append(Branch(line, size))
     result.sort(key=lambda branch: -branch.widths[0])
     return tuple(result)
+
+
+def _around_fovea(line: Points) -> Points:
+    """Makes room for the avascular zone: what runs close to the centre of the fovea is pushed outwards."""
+    far = np.hypot(line[:, 0], line[:, 1]) + 1e-9
+    kept = _AVASCULAR + far * (1 - _AVASCULAR / _MAKES_ROOM)
+    return np.asarray(line * np.where(far < _MAKES_ROOM, kept / far, 1.0)[:, None])
 
 
 def _wiggle(rng: np.random.Generator, along: Points, wind: float, width: float) -> Points:
