@@ -61,7 +61,7 @@ def options(
 
 def command_line() -> typer.Typer:
     """The frame with all commands; they import what they need when they run, so that --help stays quick."""
-    from dicom_node.cli import checking, demo, phantoms, relinking, running, seeing  # noqa: F401
+    from dicom_node.cli import checking, demo, evaluating, manifests, phantoms, relinking, running, seeing  # noqa: F401
 
     return app
 

@@ -26,7 +26,7 @@ FILE_REASONS = {
     "MISSING_FILE": "there is no file or folder at the row's path",
     "UNKNOWN_FORMAT": "the file is neither DICOM nor NIfTI nor PNG nor JPEG",
     "EMPTY_FOLDER": "the folder holds no image",
-    "SEVERAL_SERIES": "the folder holds more than one DICOM series; give each a folder, or a row for each file",
+    "SEVERAL_SERIES": "the folder holds more than one DICOM series, and the column series names none of them",
     "TOO_MANY_FILES": "the folder holds more files than any series has instances",
     "NO_MODALITY": "a volume without DICOM header needs the manifest's column modality (CT or MR)",
 }
@@ -93,13 +93,17 @@ def _load_file(path: Path, row: Row, options: LoadOptions) -> LoadResult:
 
 
 def _load_folder(path: Path, row: Row, options: LoadOptions) -> LoadResult:
-    """The one DICOM series of a folder, or the pictures of one; what is no image in it (notes, licences) is passed."""
+    """The one DICOM series of a folder, or the one that the row names, or pictures as the slices of a volume.
+
+    What is no image in the folder (notes, licences) is passed over.
+    """
     files = _files_in(path)
     headers = [header for file in files if (header := _header(file)) is not None]
     if headers:
-        if len({header.series_uid for header in headers}) > 1:
+        own = [header for header in headers if header.series_uid == row.series] or headers
+        if len({header.series_uid for header in own}) > 1:
             raise _refuse("SEVERAL_SERIES")
-        return _load_dicom(headers, row, options)
+        return _load_dicom(own, row, options)
     pictures = [file for file in files if is_picture(file)]
     if not pictures:
         raise _refuse("EMPTY_FOLDER")
