@@ -13,7 +13,7 @@ from training.cohort.dicom_ct import write_head_ct
 from training.cohort.dicom_dx import write_chest_radiograph
 from training.cohort.dicom_mr import write_head_mr
 from training.cohort.dicom_skull import write_skull_films
-from training.cohort.dicom_vl import write_fundus
+from training.cohort.dicom_vl import write_fundus, write_histology, write_skin
 from training.cohort.person import Person
 from training.cohort.visit import Visit
 
@@ -57,6 +57,8 @@ KINDS: dict[str, Kind] = {
         Kind("skull-film", "DX", ("sinusitis",), write_skull_films),
         Kind("chest-film", "DX", illness.CHEST, _chest_film),
         Kind("fundus", "OP", illness.EYES, write_fundus),
+        Kind("skin", "XC", illness.SKIN, write_skin),
+        Kind("histology", "SM", (), write_histology),
     )
 }
 

@@ -11,6 +11,8 @@ from training.cohort.dials.chest_film import ChestFilmDials, ChestFilmVisit, dra
 from training.cohort.dials.fundus import FundusDials, FundusVisit, draw_fundus
 from training.cohort.dials.head_ct import HeadCtDials, HeadCtVisit, draw_head_ct
 from training.cohort.dials.head_mr import HeadMrDials, HeadMrVisit, draw_head_mr
+from training.cohort.dials.histology import HistologyDials, HistologyVisit, draw_histology
+from training.cohort.dials.skin import SkinDials, SkinVisit, draw_skin
 from training.cohort.dials.skull_film import SkullFilmDials, SkullFilmVisit, draw_skull_film
 from training.cohort.draw import Draw
 from training.cohort.illness import Illness, IllnessDials, illness
@@ -40,6 +42,8 @@ class Dials:
     skull_film: SkullFilmDials = field(default_factory=SkullFilmDials)
     chest_film: ChestFilmDials = field(default_factory=ChestFilmDials)
     fundus: FundusDials = field(default_factory=FundusDials)
+    skin: SkinDials = field(default_factory=SkinDials)
+    histology: HistologyDials = field(default_factory=HistologyDials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Visit:
     skull_film: SkullFilmVisit
     chest_film: ChestFilmVisit
     fundus: FundusVisit
+    skin: SkinVisit
+    histology: HistologyVisit
 
     @property
     def ageing(self) -> float:
@@ -100,6 +106,8 @@ def visit(who: Person, number: int, dials: Dials | None = None) -> Visit:
         skull_film=draw_skull_film(draw("skull film", "DX"), dials.skull_film, weight, ill),
         chest_film=draw_chest_film(draw("chest film", "DX"), dials.chest_film, weight, ill),
         fundus=draw_fundus(draw("fundus", "OP"), dials.fundus, ill),
+        skin=draw_skin(draw("skin", "XC"), dials.skin),
+        histology=draw_histology(draw("histology", "SM"), dials.histology),
     )
 
 
