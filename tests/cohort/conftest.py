@@ -13,7 +13,7 @@ from training.cohort.visit import Dials
 
 SMALL = Dials(
     head_ct=HeadCtDials(matrix=(80,), spacing=(4.0, 4.5)),
-    chest_film=ChestFilmDials(matrix=(192, 224)),
+    chest_film=ChestFilmDials(matrix=(192, 224), lateral=0.0),
 )
 # Every nuisance off: what is left is the person.
 STILL = Dials(
@@ -43,15 +43,28 @@ STILL = Dials(
         breath=(0.9, 0.9),
         distance=(1800.0, 1800.0),
         view=(("PA", 1.0),),
+        lateral=0.0,
+        margin=(10.0, 10.0),
         collimation_sd=0.0,
         matrix=(192, 192),
         weight_sd=0.0,
         scatter=(0.2, 0.2),
+        heel=0.0,
         noise=(0.004, 0.004),
+        grain=(("fine", 1.0),),
+        grid_lines=0.0,
+        sharpen=(1.0, 1.0),
+        detail=(0.5, 0.5),
+        equalise=(0.45, 0.45),
+        table=(("sigmoid", 1.0),),
         gamma=(1.0, 1.0),
-        detail=(0.3, 0.3),
+        mirrored=0.0,
+        faces_left=0.0,
         marker=0.0,
-        tube=0.0,
+        text=0.0,
+        shutter=0.0,
+        necklace=0.0,
+        buttons=0.0,
         gas=(0.5, 0.5),
     ),
 )

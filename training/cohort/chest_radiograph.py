@@ -1,4 +1,8 @@
-"""The X-ray room: a person's chest on one day, projected, scattered, detected, processed for viewing."""
+"""The X-ray room: a person's chest on one day, projected, scattered, detected, processed for viewing.
+
+A digitally reconstructed radiograph: soft parts are summed over planes across the beam, each magnified as the cone has
+it; bones and vessels, finer than such planes, are added as the exact line integrals of ellipsoids.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,32 @@ from numpy.typing import NDArray
 
 from training.cohort.chance import stream
 from training.cohort.dials.chest_film import ChestFilmVisit
+from training.cohort.film_look import process
+from training.cohort.film_marks import burn_in, close_shutter, mark_side
+from training.cohort.film_physics import expose
 from training.cohort.implicit import Field, rotation
 from training.cohort.person import Person
-from training.cohort.projection import Beam, project, rod
+from training.cohort.projection import Beam, project
 from training.cohort.sampling import Grid, Slab
-from training.cohort.thorax.bones import skeleton
-from training.cohort.thorax.cage import Chest
-from training.cohort.thorax.soft import attenuation
-from training.cohort.thorax.vessels import vessels
+from training.cohort.thorax import devices
+from training.cohort.thorax.bone import Bone
+from training.cohort.thorax.frame import Arms, Chest
+from training.cohort.thorax.patient import chest_of
+from training.cohort.thorax.skeleton import as_attenuation, skeleton
+from training.cohort.thorax.tissue import AIR, SoftParts
+from training.cohort.thorax.tree import vessels
 from training.cohort.visit import Visit
 
-_PLANE_STEP = 3.5
-_SOFT_PIXEL = 1.9
+# Per millimetre at the effective energy of a chest beam (about 65 keV).
+_WATER = 0.0200
+_BLOOD_OVER_LUNG = 0.0175
+_PLANE_STEP = 5.0
+# Wider than the planes stand apart: their sum then shows no steps.
+_EDGE = 5.5
+_SOFT_PIXEL = 2.2
 _SOFT_PER_PIXEL = 1.6
 _FULL = 4095
+_ARMS: dict[str, Arms] = {"PA": "forward", "AP": "down", "LL": "up"}
 
 
 def chest_radiograph(who: Person, when: Visit, view: str | None = None) -> tuple[NDArray[np.uint16], float]:
@@ -38,41 +54,70 @@ def chest_radiograph(who: Person, when: Visit, view: str | None = None) -> tuple
     """
     film = when.chest_film
     view = view or film.view
-    chest = Chest(who.thorax, film.breath, film.weight, film.effusion, film.gas, arms_down=view == "AP")
+    chest = chest_of(
+        who,
+        when,
+        breath=film.pose(view).breath,
+        weight=film.weight,
+        arms=_ARMS[view],
+        supine=view == "AP",
+        gas=film.gas,
+    )
     beam = _beam(chest, film, view)
     rng = stream(who.seed, "visit", who.number, when.number, "chest film noise", view)
-    line, lung = _soft(beam, chest)
-    if film.opacity:
-        _add_opacity(line, lung, film, rng)
-    project(line, beam, skeleton(chest))
-    tree = np.zeros_like(line)
-    project(tree, beam, vessels(chest))
-    line += tree * np.clip(lung * np.float32(1 / 45.0), 0, 1)
-    if film.tube:
-        _add_tube(line, beam, chest)
-    shown = _process(_expose(line, film, rng), film)
-    if film.marker:
-        _mark(shown, view, rng)
-    return np.rint(shown * _FULL).astype(np.uint16), beam.pixel
+    line = _line_integrals(beam, chest, _things(chest, film, view, rng))
+    if film.fold and view == "AP":
+        _add_fold(line, rng)
+    shown = process(expose(line, film, beam.pixel, rng), film)
+    return np.rint(_finish(shown, who, when, view, rng) * _FULL).astype(np.uint16), beam.pixel
 
 
 def _beam(chest: Chest, film: ChestFilmVisit, view: str) -> Beam:
-    s = chest.shape
-    turn = rotation(*film.turn) @ rotation(0, 0, 90.0 if view == "LL" else 0.0)
-    half = {"LL": s.cage_depth / 2 + 34}.get(view, s.cage_width / 2 + 22)
+    s, pose, lateral = chest.shape, film.pose(view), view == "LL"
+    turn = rotation(*pose.turn) @ rotation(0, 0, 90.0 if lateral else 0.0)
+    half = (s.cage_depth if lateral else s.cage_width) / 2 + 18.0
     centre = turn @ np.array([0.0, float(chest.centre_y(-40.0)), 0.0])
-    shift = np.array([film.shift[0] - centre[0], -centre[1], film.shift[1]])
-    reach = s.cage_width / 2 + 60 if view == "LL" else s.cage_depth / 2 + 50
+    shift = np.array([pose.shift[0] - centre[0], -centre[1], pose.shift[1]])
+    reach = s.cage_width / 2 + 60 if lateral else s.cage_depth / 2 + 55
     detector = reach if view == "AP" else -reach
     source = detector + (-film.distance if view == "AP" else film.distance)
     grow = film.distance / (film.distance - 1.2 * reach)
-    left, right, top, bottom = (v * 0.9 for v in film.edges)
+    left, right, top, bottom = pose.edges
     width = (2 * half) * grow + left + right
-    high, low = (s.apex_height + 32) * grow + top, (chest.shape.dome_right - s.dome_difference - 62) * grow - bottom
-    height = high - low
-    pixel = max(width, height) / film.matrix
-    shape = (int(height / pixel), int(width / pixel))
+    high = (s.apex_height + 22.0) * grow + top
+    low = (s.dome_right - s.dome_difference - 66.0) * grow - bottom
+    pixel = max(width, high - low) / film.matrix
+    shape = (int((high - low) / pixel), int(width / pixel))
     return Beam(source, detector, pixel, -half * grow - left, high, shape, turn, shift)
+
+
+def _things(chest: Chest, film: ChestFilmVisit, view: str, rng: np.random.Generator) -> list[Bone]:
+    """Bones, and whatever else of metal or plastic was in the beam."""
+    found = [*skeleton(chest), *devices.implants(chest)]
+    if film.tube and view == "AP":
+        found += devices.tracheal_tube(chest)
+    if film.line and view == "AP":
+        found += devices.central_line(chest)
+    if film.leads and view == "AP":
+        found += devices.ecg_leads(chest, rng)
+    if film.necklace:
+        found += devices.necklace(chest, rng)
+    if film.buttons:
+        found += devices.buttons(chest, rng)
+    if film.brace:
+        found += devices.brace(chest, rng)
+    return found
+
+
+def _line_integrals(beam: Beam, chest: Chest, things: list[Bone]) -> Field:
+    line, lung = _soft(beam, chest)
+    project(line, beam, as_attenuation(things, _WATER))
+    tree = np.zeros_like(line)
+    beads, _ = vessels(chest)
+    project(tree, beam, beads.scaled(1.0, _BLOOD_OVER_LUNG))
+    # Vessels end where there is no lung for them to lie in.
+    line += tree * np.clip(lung * np.float32(1 / 70.0), 0, 1)
+    return np.maximum(line, 0, out=line)
 
 
 def _soft(beam: Beam, chest: Chest) -> tuple[Field, Field]:
@@ -81,19 +126,17 @@ def _soft(beam: Beam, chest: Chest) -> tuple[Field, Field]:
     scale = coarse / beam.pixel
     rows, columns = int(np.ceil(beam.shape[0] / scale)) + 1, int(np.ceil(beam.shape[1] / scale)) + 1
     total, lung = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
+    parts = SoftParts(chest, _EDGE)
     for y in np.arange(-abs(beam.detector) + 2.0, abs(beam.detector) - 2.0, _PLANE_STEP):
         m = float(beam.magnification(float(y)))
         pixel = coarse / m
         bottom = (beam.top - (rows - 0.5) * coarse) / m
-        grid = Grid(
-            (rows, 1, columns),
-            (pixel, _PLANE_STEP, pixel),
-            (bottom, float(y), (beam.left + 0.5 * coarse) / m),
-            beam.turn,
-            beam.shift,
-        )
-        part, share = attenuation(Slab(grid, slice(0, rows), ()), chest)
-        total += part[::-1, 0] * np.float32(_PLANE_STEP)
+        origin = (bottom, float(y), (beam.left + 0.5 * coarse) / m)
+        grid = Grid((rows, 1, columns), (pixel, _PLANE_STEP, pixel), origin, beam.turn, beam.shift)
+        slab = Slab(grid, slice(0, rows), ())
+        units = slab.full(AIR)
+        share = parts.lay(slab, units)
+        total += (units[::-1, 0] * np.float32(0.001) + np.float32(1.0)) * np.float32(_WATER * _PLANE_STEP)
         lung += share[::-1, 0] * np.float32(_PLANE_STEP)
     return _enlarge(total, scale, beam.shape), _enlarge(lung, scale, beam.shape)
 
@@ -105,90 +148,29 @@ def _enlarge(coarse: Field, scale: float, shape: tuple[int, int]) -> Field:
     return np.asarray(large, dtype=np.float32)
 
 
-def _add_opacity(line: Field, lung: Field, film: ChestFilmVisit, rng: np.random.Generator) -> None:
-    """A patch of consolidation somewhere in the lungs: filled air spaces with a ragged edge."""
+def _add_fold(line: Field, rng: np.random.Generator) -> None:
+    """A fold of the skin of the back, pressed against the cassette: an edge on one side, fading on the other."""
     rows, columns = line.shape
-    candidates = np.argwhere(lung > 60.0)
-    if not len(candidates):
-        return
-    row, column = candidates[int(rng.integers(len(candidates)))]
-    size = rng.uniform(0.05, 0.12) * rows
     y, x = np.mgrid[:rows, :columns].astype(np.float32)
-    blob = np.exp(-0.5 * (np.square((y - row) / size) + np.square((x - column) / (size * rng.uniform(0.7, 1.4)))))
-    grain = cv2.resize(rng.standard_normal((24, 24)).astype(np.float32), (columns, rows), interpolation=cv2.INTER_CUBIC)
-    line += (
-        np.float32(0.5 * film.opacity)
-        * blob
-        * np.clip(lung / np.float32(90.0), 0, 1)
-        * np.clip(1 + np.float32(0.5) * grain, 0, 2)
-    )
+    side = 1.0 if rng.random() < 0.5 else -1.0
+    start = columns * (0.5 + side * rng.uniform(0.2, 0.33))
+    lean = side * rng.uniform(0.05, 0.2)
+    away = (x - np.float32(start) - np.float32(lean) * (y - np.float32(rows / 2))) * np.float32(side)
+    body = np.exp(-np.maximum(-away, 0) / np.float32(0.06 * columns)) * np.clip(np.float32(0.5) - away / 3, 0, 1)
+    fade = np.clip((y / rows - np.float32(0.2)) * 4, 0, 1) * np.clip((np.float32(0.85) - y / rows) * 4, 0, 1)
+    line += np.float32(0.13) * body * fade
 
 
-def _add_tube(line: Field, beam: Beam, chest: Chest) -> None:
-    s = chest.shape
-    path = np.array(
-        [
-            [2.0, -40.0, s.clavicle_height + 200],
-            [s.trachea_shift, -26.0, s.carina + 60],
-            [s.trachea_shift, -18.0, s.carina + 30],
-        ]
-    )
-    tube = rod(path, np.array([1.0, 0, 0]), (4.4, 4.4), 0.02)
-    for part in (tube, tube.scaled(0.74, -1.0)):
-        project(line, beam, part)
-
-
-def _expose(line: Field, film: ChestFilmVisit, rng: np.random.Generator) -> Field:
-    """Beer-Lambert, scatter that follows the thickness of the patient, quantum noise; returns the log signal."""
-    primary = np.exp(-line)
-    small = cv2.resize(primary, None, fx=1 / 16, fy=1 / 16, interpolation=cv2.INTER_AREA)
-    scatter = cv2.resize(
-        cv2.GaussianBlur(np.minimum(small, np.float32(0.25)), (0, 0), 6.0),
-        line.shape[::-1],
-        interpolation=cv2.INTER_LINEAR,
-    )
-    signal = primary + np.float32(film.scatter) * scatter
-    typical = np.float32(np.median(signal))
-    noise = rng.standard_normal(line.shape, dtype=np.float32)
-    signal += (
-        np.float32(film.noise) * np.sqrt(signal * typical) * cv2.GaussianBlur(noise, (0, 0), 0.6) * np.float32(2.1)
-    )
-    log = -np.log(np.maximum(signal, np.float32(1e-5)))
-    return np.asarray(cv2.GaussianBlur(log, (0, 0), 0.7), dtype=np.float32)
-
-
-def _process(log: Field, film: ChestFilmVisit) -> Field:
-    """The vendor's processing: local contrast, window by percentiles, a look-up table. Returns float32 in [0, 1]."""
-    wide = cv2.resize(
-        cv2.GaussianBlur(
-            cv2.resize(log, None, fx=1 / 8, fy=1 / 8, interpolation=cv2.INTER_AREA), (0, 0), log.shape[0] / 8 / 14
-        ),
-        log.shape[::-1],
-        interpolation=cv2.INTER_LINEAR,
-    )
-    log = log + np.float32(film.detail) * (log - wide)
-    inner = log[log.shape[0] // 12 : -log.shape[0] // 12, log.shape[1] // 12 : -log.shape[1] // 12]
-    low, high = np.quantile(inner[::4, ::4], film.window)
-    shown = np.clip((log - np.float32(low)) / np.float32(high - low), -0.5, 1.5)
-    shown = np.float32(0.09) + np.float32(0.87) * shown
-    # A film-like curve: straight in the middle, soft at both ends.
-    shown = np.float32(0.5) + np.tanh((shown - np.float32(0.5)) * np.float32(1.7)) / np.float32(2 * np.tanh(0.85))
-    result: Field = np.power(np.clip(shown, 0, 1), np.float32(film.gamma))
-    return result
-
-
-def _mark(shown: Field, view: str, rng: np.random.Generator) -> None:
-    """A lead letter at the patient's left or right shoulder."""
-    rows, columns = shown.shape
-    left = bool(rng.random() < 0.6)
-    column = int(columns * (rng.uniform(0.88, 0.93) if left else rng.uniform(0.03, 0.07)))
-    row = int(rows * rng.uniform(0.06, 0.16))
-    scale = rows / 640.0
-    letters = np.zeros(shown.shape, np.uint8)
-    words = [("L" if left else "R", 1.1, column, row)]
-    if view == "AP":
-        words.append(("SUPINE", 0.45, column - int(0.02 * columns), row + int(22 * scale)))
-    for text, size, x, y in words:
-        thick = max(1, round(2.7 * size * scale))
-        cv2.putText(letters, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size * scale, 255, thick, cv2.LINE_AA)
-    np.maximum(shown, letters.astype(np.float32) / np.float32(255), out=shown)
+def _finish(shown: Field, who: Person, when: Visit, view: str, rng: np.random.Generator) -> Field:
+    """Shutter, marker, the way the film faces, text."""
+    film = when.chest_film
+    if film.shutter:
+        close_shutter(shown, film.shutter, rng)
+    if film.marker:
+        mark_side(shown, film.marker, view, rng)
+    # A lateral film that faces left is turned about; a mirrored frontal one is the error of laterality.
+    if film.mirrored if view != "LL" else film.faces_left:
+        shown = np.ascontiguousarray(shown[:, ::-1])
+    if film.text:
+        burn_in(shown, who, when, film, view)
+    return shown

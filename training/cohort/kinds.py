@@ -8,9 +8,9 @@ from pathlib import Path
 
 from config.errors import CommandError
 from training.cohort import illness
-from training.cohort.dicom_common import Change, Image, instance_uid, series_uid
+from training.cohort.dicom_common import Change, Image, series_uid
 from training.cohort.dicom_ct import write_head_ct
-from training.cohort.dicom_dx import write_chest_radiograph
+from training.cohort.dicom_dx import chest_film_study
 from training.cohort.dicom_mr import write_head_mr
 from training.cohort.dicom_skull import write_skull_films
 from training.cohort.dicom_vl import write_fundus, write_histology, write_skin
@@ -43,19 +43,13 @@ def _head_mr(folder: Path, who: Person, when: Visit, change: Change | None) -> l
     return [Image(tuple(files), series_uid(who, when, "head-mr"))]
 
 
-def _chest_film(folder: Path, who: Person, when: Visit, change: Change | None) -> list[Image]:
-    files = write_chest_radiograph(folder, who, when, change)
-    instance = instance_uid(who, when, "chest-film", 1, 1)
-    return [Image(tuple(files), series_uid(who, when, "chest-film"), instance, view=when.chest_film.view)]
-
-
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("head-ct", "CT", illness.HEAD, _head_ct),
         Kind("head-mr", "MR", illness.HEAD, _head_mr),
         Kind("skull-film", "DX", ("sinusitis",), write_skull_films),
-        Kind("chest-film", "DX", illness.CHEST, _chest_film),
+        Kind("chest-film", "DX", illness.CHEST, chest_film_study),
         Kind("fundus", "OP", illness.EYES, write_fundus),
         Kind("skin", "XC", illness.SKIN, write_skin),
         Kind("histology", "SM", (), write_histology),
