@@ -27,6 +27,8 @@ BONE_HU = 250.0
 MIN_BONE_ML = 1.0
 # In MR, relative to what is around: between the bright tissues and what is dark (compact bone, fluid, air).
 INNER_SHARE, AROUND_MM, INNER_DEPTH_MM = 0.6, 24.0, 6.0
+# In MR, between air and skin: Otsu's threshold moves with how much air there is, this share does not.
+SKIN_SHARE = 0.4
 # Points nearer to the end of the field of view may be the cut.
 EDGE_MM = 4.0
 # What is thinner than twice this is no body: head rests, tables, tubes (and ears, which bend anyway).
@@ -135,8 +137,8 @@ def _fields(modality: str, grid: Grid, body: _Body, threshold: float) -> Iterato
         yield "bone", _without_small_pieces(grid, BONE_HU), BONE_HU
         yield "skin", grid.values, SKIN_HU
     else:
-        yield "skin", grid.values, threshold
-        yield "inner", _relative(grid, body), INNER_SHARE
+        yield "skin", _relative(grid, body, "bone"), SKIN_SHARE
+        yield "inner", _relative(grid, body, "inner"), INNER_SHARE
 
 
 def _without_small_pieces(grid: Grid, threshold: float) -> FloatArray:
@@ -148,12 +150,12 @@ def _without_small_pieces(grid: Grid, threshold: float) -> FloatArray:
     return np.where(large[labels], grid.values, np.float32(threshold - 1.0))
 
 
-def _relative(grid: Grid, body: _Body) -> FloatArray:
+def _relative(grid: Grid, body: _Body, within: str) -> FloatArray:
     """Values divided by the mean of the body around each voxel: what coil and gain did is taken out."""
     from scipy.ndimage import gaussian_filter
 
     points = grid.point_of(np.indices(grid.values.shape).reshape(3, -1).T.astype(np.float64))
-    inside = body.holds(points, "inner").reshape(grid.values.shape).astype(np.float32)
+    inside = body.holds(points, within).reshape(grid.values.shape).astype(np.float32)
     floor = float(grid.values.min())
     sigma = AROUND_MM / grid.spacing
     weight = gaussian_filter(inside, sigma)

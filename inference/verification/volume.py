@@ -6,6 +6,8 @@ and of two people do not, whatever device, position and field of view had them a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +26,16 @@ from inference.verification.volume_template import pack, unpack
 # What carries the registration and the score, best first: the first one that both scans show well.
 ORDER = ("bone", "inner", "skin")
 MODALITIES = ("CT", "MR")
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """``shown`` names the surface of the probe and of the reference that a reviewer should see."""
+
+    score: float
+    transform: NDArray[np.float64]
+    shown: tuple[str, str]
+    agreements: Mapping[str, Agreement]
 
 
 class VolumeVerifier:
@@ -62,22 +74,20 @@ class VolumeVerifier:
 
     def score(self, probe: Template, reference: Template) -> float:
         """See the protocol. Symmetric to the last bit; 0 where both show nothing of the same kind."""
-        return self._compared(probe, reference)[0]
+        return self._compared(probe, reference).score
 
     def compare(self, probe: Template, reference: Template) -> Verification:
-        """See the protocol. ``details``: residual in mm, overlap and score of every surface that both show."""
-        score, transform, agreements = self._compared(probe, reference)
-        clouds = _clouds(probe.data), _clouds(reference.data)
+        """See the protocol. ``details``: score, residual in mm and overlap of every surface that both show."""
+        found = self._compared(probe, reference)
         details = {
             f"{name}_{key}": value
-            for name, one in agreements.items()
+            for name, one in found.agreements.items()
             for key, value in (("score", one.score), ("residual_mm", one.residual_mm), ("overlap", one.overlap))
         }
-        return Verification(score, transform, overlay(*clouds, transform, tuple(agreements)), details)
+        first, second = _clouds(probe.data)[found.shown[0]], _clouds(reference.data)[found.shown[1]]
+        return Verification(found.score, found.transform, overlay(first, second, found.transform), details)
 
-    def _compared(
-        self, probe: Template, reference: Template
-    ) -> tuple[float, NDArray[np.float64], dict[str, Agreement]]:
+    def _compared(self, probe: Template, reference: Template) -> _Comparison:
         self._check(probe)
         self._check(reference)
         # Which one moves is settled by the bytes: the score is the same both ways round.
@@ -85,11 +95,13 @@ class VolumeVerifier:
         moving, fixed = (_clouds(one.data) for one in ((reference, probe) if swapped else (probe, reference)))
         shared = [name for name in self._order if name in moving and name in fixed]
         if not shared or probe.modality != reference.modality:
-            return 0.0, np.eye(4), {}
-        transform = register(moving[shared[0]], fixed[shared[0]])
+            shown = (next(iter(fixed if swapped else moving)), next(iter(moving if swapped else fixed)))
+            return _Comparison(0.0, np.eye(4), shown, {})
+        carrier = shared[0]
+        transform = _best_transform(moving[carrier], fixed[carrier])
         agreements = {name: agreement(moving[name], fixed[name], transform) for name in shared}
         onto_reference = np.asarray(np.linalg.inv(transform), np.float64) if swapped else transform
-        return agreements[shared[0]].score, onto_reference, agreements
+        return _Comparison(agreements[carrier].score, onto_reference, (carrier, carrier), agreements)
 
     def _check(self, template: Template) -> None:
         if (template.verifier, template.version) != (self.name, self.version):
@@ -98,6 +110,14 @@ class VolumeVerifier:
                 f"{template.version}; make it again",
                 reason="TEMPLATE_VERSION",
             )
+
+
+def _best_transform(moving: Cloud, fixed: Cloud) -> NDArray[np.float64]:
+    """Of the whole surface; of a trunk, whose ribs rise and fall, or of its back alone, whichever agrees better."""
+    transforms = [register(moving, fixed)]
+    if moving.is_trunk and fixed.is_trunk:
+        transforms.append(register(moving, fixed, moving.still()))
+    return max(transforms, key=lambda transform: agreement(moving, fixed, transform).score)
 
 
 @lru_cache(maxsize=64)

@@ -24,7 +24,7 @@ class Agreement:
     """One surface after registration.
 
     score
-        share of the compared points that agree, in [0, 1], the mean of both directions.
+        share of the compared points that agree, in [0, 1], mean of both directions; of a trunk only its back counts.
     residual_mm
         median distance to the other surface along the normals.
     overlap
@@ -38,10 +38,10 @@ class Agreement:
 
 def agreement(moving: Cloud, fixed: Cloud, transform: NDArray[np.float64]) -> Agreement:
     """How well ``moving``, taken onto ``fixed`` by ``transform`` (4, 4), agrees with it."""
-    ways = (
-        residuals(moving, fixed, transform),
-        residuals(fixed, moving, np.asarray(np.linalg.inv(transform), np.float64)),
-    )
+    ways = [
+        residuals(moving, fixed, transform)[moving.still()],
+        residuals(fixed, moving, np.asarray(np.linalg.inv(transform), np.float64))[fixed.still()],
+    ]
     compared = [way[~np.isnan(way)] for way in ways]
     scores = [float((1.0 / (1.0 + np.square(way / HALF_MM))).sum() / (len(way) + DOUBT_POINTS)) for way in compared]
     medians = [float(np.median(way)) if len(way) else np.inf for way in compared]

@@ -15,6 +15,8 @@ from inference.types import LoadedSeries
 NORMAL_MM = 8.0
 _LEAF = 32
 _GOLDEN = (5**0.5 - 1) / 2
+# Bones that reach further from side to side are a trunk's, which breathes: its back half keeps stillest.
+TRUNK_MM = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,17 @@ class Cloud:
         order = np.argsort(np.arange(len(points)) * _GOLDEN % 1.0, kind="stable")
         points, normals = points[order], normals[order]
         self.points, self.normals, self.box = points, normals, box
+        self.is_trunk = float(np.ptp(points[:, 0])) > TRUNK_MM
         self._tree: Any = cKDTree(_joined(points, normals), leafsize=_LEAF, balanced_tree=False)
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def still(self) -> NDArray[np.bool_]:
+        """(n,) which points move least against each other: all of a head, and of a trunk the spine and what is near."""
+        if not self.is_trunk:
+            return np.ones(len(self), bool)
+        return np.asarray(self.points[:, 1] > np.median(self.points[:, 1]))
 
     def nearest(self, points: Vector, normals: Vector, within: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Distance (...,) in millimetres, normals counted in, to the nearest point and its number.

@@ -59,11 +59,13 @@ class _Starts:
         return _Starts(self.turns[numbers], self.shifts[numbers])
 
 
-def register(moving: Cloud, fixed: Cloud) -> NDArray[np.float64]:
-    """(4, 4) that takes the moving surface onto the fixed one; LPS millimetres."""
+def register(moving: Cloud, fixed: Cloud, of: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """(4, 4) that takes the moving surface, or those of its points (n,), onto the fixed one; LPS millimetres."""
+    chosen = np.ones(len(moving), bool) if of is None else of
+    all_points, all_normals = moving.points[chosen], moving.normals[chosen]
     motions = _starts(moving.points, fixed.points)
     for stage in STAGES:
-        points, normals = moving.points[: stage.points], moving.normals[: stage.points]
+        points, normals = all_points[: stage.points], all_normals[: stage.points]
         for _ in range(stage.rounds):
             motions = _improved(motions, points, normals, fixed, stage.scale)
         if stage.keep < len(motions.turns):
