@@ -62,8 +62,11 @@ _rows = st.builds(
 @settings(deadline=None)
 @given(st.lists(_rows, min_size=1, max_size=5))
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> None:
-    path = tmp_path_factory.mktemp("written") / "manifest.csv"
-    assert write_manifest(path, rows, ["effusion", "nodule; large"]) == len(rows)
+    path = tmp_path_factory.getbasetemp() / "written.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = ManifestWriter(file, ["effusion", "nodule; large"])
+        for row in rows:
+            writer.add(row)
     manifest = read_manifest(path)
     assert list(manifest.rows()) == rows
     assert manifest.labels == ("effusion", "nodule; large")
@@ -75,7 +78,7 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     | st.text(max_size=300).map(lambda text: b"path,patient_id,study\n" + text.encode(errors="ignore"))
 )
 def test_bytes_of_any_kind_are_rows_or_a_named_refusal(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    path = manifest_of(tmp_path_factory.mktemp("any"), data)
+    path = manifest_of(tmp_path_factory.getbasetemp(), data)
     try:
         rows = list(read_manifest(path).rows())
     except CommandError as error:

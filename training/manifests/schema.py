@@ -32,12 +32,13 @@ class Role(StrEnum):
 class Row:
     """One image (``path`` is a file) or volume (``path`` is a folder that holds one DICOM series, or a NIfTI file).
 
-    ``path`` is relative to the manifest's folder. In a folder of several DICOM series, ``series`` is the Series Instance
-    UID of the row's own. ``patient_id`` (of ``issuer``) is the true identity, whatever a DICOM header says. ``study``
-    names the examination: images of one study are never compared with each other, so ``study`` need only be unique
-    together with the patient. ``days`` counts from any day that is the same for one patient. ``age`` is in years on
-    the day of the study; ``sex`` is ``F``, ``M``, ``O`` or empty; ``laterality`` ``L``, ``R``, ``B`` or empty; ``view``
-    a DICOM View Position or a word of that kind (``PA``, ``AP``, ``LL``, ``MACULA``); ``birth_date`` is ``YYYYMMDD``.
+    ``path`` is relative to the manifest's folder. In a folder of several DICOM series, ``series`` is the Series
+    Instance UID of the row's own. ``patient_id`` (of ``issuer``) is the true identity, whatever a DICOM header says.
+    ``study`` names the examination: images of one study are never compared with each other, so ``study`` need only be
+    unique together with the patient. ``days`` counts from any day that is the same for one patient. ``age`` is in
+    years on the day of the study; ``sex`` is ``F``, ``M``, ``O`` or empty; ``laterality`` ``L``, ``R``, ``B`` or empty;
+    ``view`` a DICOM View Position or a word of that kind (``PA``, ``AP``, ``LL``, ``MACULA``); ``birth_date`` is
+    ``YYYYMMDD``.
     ``labels`` are the label columns without their prefix.
     """
 

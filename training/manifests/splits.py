@@ -25,7 +25,7 @@ def assign_splits(rows: Iterable[Row], shares: Mapping[str, float], seed: int, *
 
     Without ``stratify`` rows are streamed, each patient's split depends on nobody else, and shares are met on
     average. ``stratify`` names a label: patients are grouped by the set of its values in their rows, and every group
-    is cut exactly (to one patient) in these shares. That reads ``rows`` twice (a list, or a Manifest) and keeps a
+    is cut in these shares to within one patient. That reads ``rows`` twice (a list, or a Manifest) and keeps a
     few bytes for each patient.
 
     Raises
@@ -64,8 +64,11 @@ def _assigned(
 
 
 def split_of(row: Row, shares: Mapping[str, float], seed: int) -> str:
-    """The split of a row's patient: the first whose cumulative share exceeds the patient's hash in [0, 1)."""
-    point = _point(_digest(row.issuer, row.patient_id, seed))
+    """The split of a row's patient: the one whose share of [0, 1) the patient's hash falls into."""
+    return _split_at(_point(_digest(row.issuer, row.patient_id, seed)), shares)
+
+
+def _split_at(point: float, shares: Mapping[str, float]) -> str:
     total = 0.0
     for name, share in shares.items():
         total += share
@@ -112,19 +115,21 @@ def _stratified(rows: Iterable[Row], shares: Mapping[str, float], seed: int, lab
     groups: dict[frozenset[str], list[bytes]] = {}
     for patient, found in values.items():
         groups.setdefault(found, []).append(patient)
-    return {patient: split for group in groups.values() for patient, split in _cut(group, shares)}
+    return {
+        patient: split
+        for found, group in groups.items()
+        for patient, split in _cut(group, shares, _point(_digest(*sorted(found), seed)))
+    }
 
 
-def _cut(patients: list[bytes], shares: Mapping[str, float]) -> Iterator[tuple[bytes, str]]:
-    """Patients in the order of their hash, cut where the cumulative share of their number is reached."""
-    patients.sort()
-    names, total, start = list(shares), 0.0, 0
-    for position, name in enumerate(names):
-        total += shares[name]
-        end = len(patients) if position == len(names) - 1 else round(total * len(patients))
-        for patient in patients[start:end]:
-            yield patient, name
-        start = max(start, end)
+def _cut(patients: list[bytes], shares: Mapping[str, float], offset: float) -> Iterator[tuple[bytes, str]]:
+    """Patients in the order of their hash, at even steps over the shares.
+
+    The first step is drawn for each group, so that the many groups of one or two patients do not all fall to the
+    largest share.
+    """
+    for position, patient in enumerate(sorted(patients)):
+        yield patient, _split_at((position + offset) / len(patients), shares)
 
 
 def _digest(*identity: object) -> bytes:
