@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.imaging.rejections import refuse
-from inference.types import FloatArray, LoadedSeries
+from inference.types import LoadedSeries
 from inference.verification.picture_alignment import (
     Coefficients,
     Detail,
@@ -25,6 +25,7 @@ from inference.verification.picture_alignment import (
     search,
     spectra,
 )
+from inference.verification.picture_blocks import Agreement, agreement, overall
 from inference.verification.picture_codec import check_stamp
 from inference.verification.picture_overlay import fused
 from inference.verification.picture_transform import pixel_matrix
@@ -37,10 +38,8 @@ _STARTS = 3
 _BEND_DEGREE, _BEND_STIFFNESS = 3, 0.02
 _ROUNDS = (8, 5, 6)
 _BLOCKS = 8
-_MIN_VARIANCE = 0.02
-_LARGEST_CORRELATION = 0.95
-# A block counts where the films overlap in this share of it; with fewer than so many blocks the score shrinks.
-_MIN_BLOCK, _MIN_COVER = 0.3, 0.4
+_FULL_OVERLAP = 0.5
+_SHOWN = (-2.0, 2.0)
 _PREPARED = 32
 
 
@@ -53,14 +52,12 @@ class _Film:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """How ``moving`` lies on ``fixed``; blocks are (8, 8): correlation, weight."""
+    """How ``moving`` lies on ``fixed``; ``seen`` is the moving film through the map."""
 
-    score: float
     mapped: Coefficients
     sign: float
-    correlation: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    overlap: float
+    seen: Detail
+    agreed: Agreement
 
 
 class RadiographVerifier:
@@ -91,7 +88,7 @@ class RadiographVerifier:
 
     def score(self, probe: Template, reference: Template) -> float:
         first, second = sorted((self._data(probe), self._data(reference)))
-        return _fit(_film(first), _film(second)).score
+        return _fit(_film(first), _film(second)).agreed.mean()
 
     def compare(self, probe: Template, reference: Template) -> Verification:
         data = self._data(probe), self._data(reference)
@@ -101,9 +98,9 @@ class RadiographVerifier:
         fit = _fit(moving, fixed)
         matrix = pixel_matrix(fit.mapped, SIZE)
         return Verification(
-            score=fit.score,
+            score=fit.agreed.mean(),
             transform=np.asarray(np.linalg.inv(matrix) if data[0] == first else matrix, np.float64),
-            overlay=_overlay(moving, fixed, fit),
+            overlay=fused(fit.seen, fixed.fine, _SHOWN, fit.agreed),
             details=_details(fit, matrix),
         )
 
@@ -133,7 +130,8 @@ def _fit(moving: _Film, fixed: _Film) -> _Fit:
     signed = _signed(moving.fine, sign)
     mapped = refine(signed, fixed.fine, best, 1, 0.0, _ROUNDS[1])
     mapped = refine(signed, fixed.fine, mapped, _BEND_DEGREE, _BEND_STIFFNESS, _ROUNDS[2])
-    return _judged(signed, fixed.fine, mapped, sign)
+    seen = sampled(signed, mapped, SIZE)
+    return _Fit(mapped, sign, seen, agreement(seen, fixed.fine, _BLOCKS))
 
 
 def _signed(detail: Detail, sign: float) -> Detail:
@@ -141,56 +139,22 @@ def _signed(detail: Detail, sign: float) -> Detail:
 
 
 def _overall(moving: Detail, fixed: Detail, mapped: Coefficients) -> float:
-    """Normalised correlation over all that overlaps, less where little does."""
-    through = sampled(moving, mapped, fixed.values.shape[0])
-    seen, weight = through.values, through.weight * fixed.weight
-    product = float((weight * seen * fixed.values).sum())
-    energy = float((weight * seen * seen).sum()) * float((weight * fixed.values * fixed.values).sum())
-    return float(product / np.sqrt(energy + 1e-6)) * min(1.0, float(weight.mean()) / 0.5)
-
-
-def _judged(moving: Detail, fixed: Detail, mapped: Coefficients, sign: float) -> _Fit:
-    through = sampled(moving, mapped, SIZE)
-    seen, weight = through.values, through.weight * fixed.weight
-    share = _block_sums(weight)
-    total = np.maximum(share, 1e-3)
-    means = [_block_sums(weight * values) / total for values in (seen, fixed.values)]
-    spreads = [
-        np.maximum(_block_sums(weight * values * values) / total - mean * mean, 0.0)
-        for values, mean in zip((seen, fixed.values), means, strict=True)
-    ]
-    product = _block_sums(weight * seen * fixed.values) / total - means[0] * means[1]
-    correlation = product / np.sqrt(np.maximum(spreads[0], _MIN_VARIANCE) * np.maximum(spreads[1], _MIN_VARIANCE))
-    share /= (SIZE // _BLOCKS) ** 2
-    counted = share > _MIN_BLOCK
-    weights = share * np.minimum(np.sqrt(spreads[0] * spreads[1]), 1.0) * counted
-    z = np.arctanh(np.clip(correlation, -_LARGEST_CORRELATION, _LARGEST_CORRELATION))
-    mean = float((weights * z).sum() / max(float(weights.sum()), 1e-3))
-    score = float(np.tanh(max(mean, 0.0))) * min(1.0, float(counted.mean()) / _MIN_COVER)
-    return _Fit(score, mapped, sign, correlation, weights, float(weight.mean()))
-
-
-def _block_sums(values: FloatArray) -> NDArray[np.float64]:
-    edge = SIZE // _BLOCKS
-    return np.asarray(values.reshape(_BLOCKS, edge, _BLOCKS, edge).sum(axis=(1, 3)), np.float64)
+    """Correlation over all that overlaps, less where little does."""
+    alike, share = overall(sampled(moving, mapped, fixed.values.shape[0]), fixed)
+    return alike * min(1.0, share / _FULL_OVERLAP)
 
 
 def _details(fit: _Fit, matrix: NDArray[np.float64]) -> dict[str, float]:
     """Figures for a reviewer; scale and rotation are those of the affine part, bend is in elements of 128."""
-    agreeing = fit.weight > 0
+    counted = fit.agreed.weight > 0
     linear = matrix[:2, :2]
     bend = fit.mapped[3:] * (SIZE / 2)
     return {
-        "overlap": fit.overlap,
-        "blocks": float(agreeing.sum()),
-        "blocks_agreeing": float((agreeing & (fit.correlation > 0.5)).sum()),
+        "overlap": fit.agreed.overlap,
+        "blocks": float(counted.sum()),
+        "blocks_agreeing": float((counted & (fit.agreed.correlation > 0.5)).sum()),
         "scale": float(np.sqrt(abs(np.linalg.det(linear)))),
         "rotation_degrees": float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))),
         "bend": float(np.sqrt((bend * bend).sum(axis=1).mean())) if len(bend) else 0.0,
         "inverted": float(fit.sign < 0),
     }
-
-
-def _overlay(moving: _Film, fixed: _Film, fit: _Fit) -> NDArray[np.uint8]:
-    seen = sampled(_signed(moving.fine, fit.sign), fit.mapped, SIZE)
-    return fused(seen, fixed.fine, fit.correlation, fit.weight)
