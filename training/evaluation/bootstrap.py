@@ -84,8 +84,12 @@ class Estimates:
         value = self.exact[name]
         if not np.isfinite(value):
             return Figure(None, n=n, patients=self.patients, note=missing or "undefined on these data")
-        low, high = self._bounds.get(name, (None, None))
-        note = "" if low is not None else "too few patients for an interval"
+        low, high = None, None
+        note = "no interval: too few patients, or no rounds"
+        if name in self._bounds:
+            # Figures that chance can only worsen (ECE, say) are drawn on one side of what was seen.
+            low, high = (pick(value, bound) for pick, bound in zip((min, max), self._bounds[name], strict=True))
+            note = ""
         if rate and n and value in (0.0, 1.0):
             reach = min(1.0, RULE_OF_THREE / self.patients)
             low, high = (0.0, reach) if value == 0.0 else (1.0 - reach, 1.0)

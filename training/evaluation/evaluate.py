@@ -178,7 +178,7 @@ class _Evaluator:
                     evidence=evidence and evidence.among(some),
                     supported=int(trial.searched.sum()),
                 )
-            found[name] = stratum(name, measured, options)
+            found[name] = stratum(name, measured)
             self.job.progress("strata", number + 1, steps)
         if intervals:
             measured = {}
@@ -186,10 +186,10 @@ class _Evaluator:
                 part = replace(searched.trial(variant), over=trial.over)
                 if part.mated.any():
                     measured[variant] = measure(part, thresholds, options, supported=int(trial.searched.sum()))
-            found["interval"] = stratum("interval", measured, options)
+            found["interval"] = stratum("interval", measured)
         self.job.progress("strata", steps - 1, steps)
         if impostors := self._impostors(searched.mates):
-            found["impostors"] = stratum("impostors", impostors, options)
+            found["impostors"] = stratum("impostors", impostors)
         self.job.progress("strata", steps, steps)
         return found
 

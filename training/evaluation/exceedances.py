@@ -13,7 +13,8 @@ import numpy as np
 from training.evaluation.search import Block, Collector
 from training.evaluation.table import Codes, Floats
 
-_BINS = 1 << 18
+# Bins of the grid for each threshold, and the fewest and the most: a table of the latter still fits a core's cache.
+_BINS_EACH, _FEWEST_BINS, _MOST_BINS = 64, 1 << 8, 1 << 18
 # Entries of the table (probes that are searched together) x (thresholds).
 _ENTRIES = 1 << 24
 # Entries of the counts that are kept per probe, for the bootstrap; and of one probe.
@@ -37,11 +38,12 @@ class Ladder:
         self.thresholds = thresholds
         if not len(thresholds):
             return
+        self._count = int(np.clip(_BINS_EACH * len(thresholds), _FEWEST_BINS, _MOST_BINS))
         with np.errstate(over="ignore", divide="ignore"):
-            scale = np.float64(_BINS - 3) / (thresholds[-1] - thresholds[0])
+            scale = np.float64(self._count - 3) / (thresholds[-1] - thresholds[0])
         self._low, self._scale = thresholds[0], scale if np.isfinite(scale) else np.float64(1.0)
         bins = self._bins(thresholds[None, :].copy())[0]
-        self._reached = np.searchsorted(bins, np.arange(_BINS), side="left").astype(np.int32)
+        self._reached = np.searchsorted(bins, np.arange(self._count), side="left").astype(np.int32)
         self._reached[bins] = -1
 
     def reached(self, scores: Floats) -> Codes:
@@ -58,7 +60,7 @@ class Ladder:
             scaled = scores - self._low
             np.multiply(scaled, self._scale, out=scaled)
         np.add(scaled, 1.0, out=scaled)
-        np.clip(scaled, 0.0, _BINS - 1.0, out=scaled)
+        np.clip(scaled, 0.0, self._count - 1.0, out=scaled)
         return np.asarray(scaled, np.float64).astype(np.int64)
 
 

@@ -78,12 +78,12 @@ def calibrated(
     EvaluationError
         ``NOT_FINITE`` when the calibration answers with NaN or infinite values.
     """
-    modality, view = table.columns["modality"].words()[probes], table.columns["view"].words()[probes]
+    modality, view = table.columns["modality"], table.columns["view"]
     mated, nonmated = np.full(len(probes), np.nan), np.full(drawn.scores.shape, np.nan)
-    kinds = np.char.add(np.char.add(modality, "\x00"), view)
-    for kind in np.unique(kinds):
-        rows = kinds == kind
-        words = tuple(str(kind).split("\x00"))
+    kinds, kind = np.unique(np.stack([modality.codes, view.codes], axis=1)[probes], axis=0, return_inverse=True)
+    for number, (first, second) in enumerate(kinds.tolist()):
+        rows = kind == number
+        words = modality.word(first), view.word(second)
         have = rows & ~np.isnan(mate)
         mated[have] = lrs.log10_lr(mate[have], *words)
         cells = rows[:, None] & (drawn.scores != -np.inf)

@@ -69,20 +69,29 @@ def _tiles(table: Table, probes: Codes, gallery: Codes, columns: tuple[str, ...]
     return tiles
 
 
-def stratum(dimension: str, groups: Mapping[str, Measures], options: Options) -> Stratum:
-    """The groups, and which of them is worst by rank-1, equal error rate, FPIR and FNIR."""
+def stratum(dimension: str, groups: Mapping[str, Measures]) -> Stratum:
+    """The groups, and which of them is worst by rank-1, equal error rate, FPIR and FNIR.
+
+    One group alone is not the worst of any.
+    """
+    eligible = {
+        name: _headline(group) for name, group in groups.items() if name != UNKNOWN and group.patients >= WORST_PATIENTS
+    }
     found: dict[str, Worst] = {}
-    for name, group in groups.items():
-        if name != UNKNOWN and group.patients >= WORST_PATIENTS:
-            for figure, (value, sign) in _headline(group, options).items():
-                if value.value is not None and (
-                    figure not in found or sign * value.value > sign * float(found[figure].figure.value or 0.0)
-                ):
-                    found[figure] = Worst(name, value)
+    for figure in next(iter(eligible.values()), {}) if len(eligible) > 1 else ():
+        costs = {
+            name: sign * one.value
+            for name, all_of in eligible.items()
+            for one, sign in [all_of[figure]]
+            if one.value is not None
+        }
+        if costs:
+            name = max(costs, key=lambda group: costs[group])
+            found[figure] = Worst(name, eligible[name][figure][0])
     return Stratum(dimension, groups, found)
 
 
-def _headline(measures: Measures, options: Options) -> dict[str, tuple[Figure, int]]:
+def _headline(measures: Measures) -> dict[str, tuple[Figure, int]]:
     """Figures by name, and the sign in which they grow worse."""
     figures = {"eer": (measures.verification.eer, 1)}
     figures |= {f"rank {k}": (figure, -1) for k, figure in measures.closed_set.rank.items()}

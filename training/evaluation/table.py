@@ -34,9 +34,9 @@ class Column:
         place = {value: code for code, value in enumerate(values)} | {"": 0}
         return cls(np.fromiter((place[word] for word in found), np.int64, len(found)), values)
 
-    def words(self) -> NDArray[np.str_]:
-        """(n,) the words themselves; "" where unknown."""
-        return np.asarray(("", *self.values[1:]), np.str_)[self.codes]
+    def word(self, code: int) -> str:
+        """What a code stands for; "" for unknown."""
+        return self.values[code] if code else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
