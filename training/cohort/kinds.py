@@ -11,6 +11,7 @@ from training.cohort import illness
 from training.cohort.dicom_common import Change, Image, series_uid
 from training.cohort.dicom_ct import write_head_ct
 from training.cohort.dicom_dx import chest_film_study
+from training.cohort.dicom_face import write_face_photos
 from training.cohort.dicom_mr import write_head_mr
 from training.cohort.dicom_skull import write_skull_films
 from training.cohort.dicom_vl import write_fundus, write_histology, write_skin
@@ -49,6 +50,7 @@ KINDS: dict[str, Kind] = {
         Kind("head-ct", "CT", illness.HEAD, _head_ct),
         Kind("head-mr", "MR", illness.HEAD, _head_mr),
         Kind("skull-film", "DX", ("sinusitis",), write_skull_films),
+        Kind("face-photo", "XC", ("swelling",), write_face_photos),
         Kind("chest-film", "DX", illness.CHEST, chest_film_study),
         Kind("fundus", "OP", illness.EYES, write_fundus),
         Kind("skin", "XC", illness.SKIN, write_skin),

@@ -60,7 +60,7 @@ class Slab:
         r, t = grid.turn.astype(np.float32), grid.shift.astype(np.float32)
         x, y, z = self.patient.x - t[0], self.patient.y - t[1], self.patient.z - t[2]
         straight = [(x * r[0, n] + y * r[1, n]) + z * r[2, n] for n in range(3)]
-        self.points = _bend(straight, warp)
+        self.points = bend(straight, warp)
 
     def full(self, value: float) -> Field:
         return np.full(self.shape, value, dtype=np.float32)
@@ -113,7 +113,8 @@ class Slab:
                 field[window] = merge(field[window], shape.distance(p if through is None else through(p)))
 
 
-def _bend(straight: list[NDArray[np.float32]], warp: Sequence[Sequence[float]]) -> Points:
+def bend(straight: list[NDArray[np.float32]], warp: Sequence[Sequence[float]]) -> Points:
+    """Moves points by waves: rows of (axis moved, direction x, y, z in radians per mm, phase, amplitude in mm)."""
     bent = [axis.copy() for axis in straight]
     for axis, kx, ky, kz, phase, amplitude in warp:
         wave = straight[0] * np.float32(kx)

@@ -8,6 +8,7 @@ from datetime import date, datetime, time, timedelta
 
 from training.cohort.chance import stream
 from training.cohort.dials.chest_film import ChestFilmDials, ChestFilmVisit, draw_chest_film
+from training.cohort.dials.face_photo import FacePhotoDials, FacePhotoVisit, draw_face_photo
 from training.cohort.dials.fundus import FundusDials, FundusVisit, draw_fundus
 from training.cohort.dials.head_ct import HeadCtDials, HeadCtVisit, draw_head_ct
 from training.cohort.dials.head_mr import HeadMrDials, HeadMrVisit, draw_head_mr
@@ -40,6 +41,7 @@ class Dials:
     head_ct: HeadCtDials = field(default_factory=HeadCtDials)
     head_mr: HeadMrDials = field(default_factory=HeadMrDials)
     skull_film: SkullFilmDials = field(default_factory=SkullFilmDials)
+    face_photo: FacePhotoDials = field(default_factory=FacePhotoDials)
     chest_film: ChestFilmDials = field(default_factory=ChestFilmDials)
     fundus: FundusDials = field(default_factory=FundusDials)
     skin: SkinDials = field(default_factory=SkinDials)
@@ -64,6 +66,7 @@ class Visit:
     head_ct: HeadCtVisit
     head_mr: HeadMrVisit
     skull_film: SkullFilmVisit
+    face_photo: FacePhotoVisit
     chest_film: ChestFilmVisit
     fundus: FundusVisit
     skin: SkinVisit
@@ -104,6 +107,7 @@ def visit(who: Person, number: int, dials: Dials | None = None) -> Visit:
         head_ct=draw_head_ct(draw("head ct", "CT"), dials.head_ct, weight, ill),
         head_mr=draw_head_mr(draw("head mr", "MR"), dials.head_mr, weight, ill),
         skull_film=draw_skull_film(draw("skull film", "DX"), dials.skull_film, weight, ill),
+        face_photo=draw_face_photo(draw("face photo", "XC"), dials.face_photo, weight, ill),
         chest_film=draw_chest_film(draw("chest film", "DX"), dials.chest_film, weight, ill),
         fundus=draw_fundus(draw("fundus", "OP"), dials.fundus, ill),
         skin=draw_skin(draw("skin", "XC"), dials.skin),

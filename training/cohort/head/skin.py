@@ -59,6 +59,12 @@ def _add_masses(slab: Slab, head: Head, d: Field) -> None:
     slab.unite(
         d, *both(lambda k: Chain([(k * x, y, z) for x, y, z in jaw], [11.5, 13, 13, 12])), blend=12.0, through=closed
     )
+    slab.unite(
+        d,
+        *both(lambda k: Ellipsoid((k * (zb - 17), f + 64, -24), (15, 30, 26), (0, k * 9, 0))),
+        *both(lambda k: Ellipsoid((k * (zb - 22), f + 58, 20), (18, 30, 24))),
+        blend=14.0,
+    )
     slab.unite(d, Ellipsoid((0, head.chin_y + 1, chin + 11), (s.chin_width + 4, 11, 12)), blend=9.0, through=closed)
 
 
@@ -71,8 +77,8 @@ def _add_neck(slab: Slab, head: Head, d: Field) -> None:
     slab.unite(d, neck, blend=16.0)
     slab.unite(
         d,
-        Chain([(0, head.front + 46, s.chin_z - 2), (0, -34, s.chin_z - 18), (0, -34, -190)], [16, 17, 18]),
-        blend=16.0,
+        Chain([(0, head.front + 46, s.chin_z - 2), (0, -34, s.chin_z - 18), (0, -34, -190)], [16, 21, 24]),
+        blend=22.0,
     )
     shoulder = Chain([(0, y + 22, -185), (150, y + 22, -215)], [55, 50])
     slab.unite(d, shoulder, Chain([(-x, v, z) for x, v, z in shoulder.knots], shoulder.radii), blend=30.0)
@@ -134,23 +140,38 @@ def _add_nose(slab: Slab, head: Head, d: Field) -> None:
     )
 
 
-def _add_mouth(slab: Slab, head: Head, d: Field) -> None:
+def lips(head: Head) -> tuple[Chain, Chain]:
+    """The upper and the lower lip; the lower one moves with the jaw."""
     s, up = head.shape, head.smile
-    w = s.mouth_width / 2 + 0.5 * up
-    y, z = head.incisor - 8.0 - 0.7 * head.fat - s.lip_forward, head.bite + 1.0
-    closed = head.hinge()
-
-    def line(wide: float, corner: float, middle: float, ahead: float) -> list[tuple[float, float, float]]:
-        """From right to left along a lip: ``corner`` and ``middle`` are heights, ``ahead`` is y in the middle."""
-        side = (0.5 * w, ahead + 2.0, 0.75 * middle + 0.25 * corner)
-        half = [(wide * w, ahead + 10.0, corner), side]
-        return [(-a, b, c) for a, b, c in half] + [(0.0, ahead, middle)] + half[::-1]
-
+    w, z, y = s.mouth_width / 2 + 0.5 * up, head.bite + 1.0, _mouth_y(head)
     u, v = s.upper_lip, s.lower_lip
-    slab.unite(d, Chain(line(1.0, z + up, z + 3, y + 2), [1.5, u * 0.85, u, u * 0.85, 1.5]), blend=5.0)
-    lower = Chain(line(0.92, z - 1 + up, z - 6, y + 2.6), [1.5, v * 0.9, v, v * 0.9, 1.5])
+    upper = Chain(_along(w, 1.0, z + up, z + 3, y + 2), [1.5, u * 0.85, u, u * 0.85, 1.5])
+    return upper, Chain(_along(w, 0.92, z - 1 + up, z - 6, y + 2.6), [1.5, v * 0.9, v, v * 0.9, 1.5])
+
+
+def mouth_line(head: Head) -> Chain:
+    """Where the lips meet."""
+    w, z = head.shape.mouth_width / 2 + 0.5 * head.smile, head.bite + 1.0
+    return Chain(_along(w, 0.96, z - 0.8 + head.smile, z - 1.5, _mouth_y(head) - 3.5), 0.9 + 0.22 * head.jaw)
+
+
+def _mouth_y(head: Head) -> float:
+    return head.incisor - 8.0 - 0.7 * head.fat - head.shape.lip_forward
+
+
+def _along(w: float, wide: float, corner: float, middle: float, ahead: float) -> list[tuple[float, float, float]]:
+    """From right to left along a lip: ``corner`` and ``middle`` are heights, ``ahead`` is y in the middle."""
+    side = (0.5 * w, ahead + 2.0, 0.75 * middle + 0.25 * corner)
+    half = [(wide * w, ahead + 10.0, corner), side]
+    return [(-a, b, c) for a, b, c in half] + [(0.0, ahead, middle)] + half[::-1]
+
+
+def _add_mouth(slab: Slab, head: Head, d: Field) -> None:
+    y, z, closed = _mouth_y(head), head.bite + 1.0, head.hinge()
+    upper, lower = lips(head)
+    slab.unite(d, upper, blend=5.0)
     slab.unite(d, lower, blend=5.0, through=closed)
-    slab.carve(d, Chain(line(0.96, z - 0.8 + up, z - 1.5, y - 3.5), 0.9 + 0.22 * head.jaw), blend=2.0)
+    slab.carve(d, mouth_line(head), blend=2.0)
     dent = Chain([(-14, y + 6, z - 17), (0, y + 3, z - 17), (14, y + 6, z - 17)], 3.0)
     slab.carve(d, dent, blend=8.0, through=closed)
 
