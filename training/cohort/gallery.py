@@ -32,8 +32,20 @@ _LINE = 17  # pixels of a line of text
 _GAP = 8
 _SPACING = 2.0  # mm of the grid on which volumes are cut
 _PAPER, _INK, _WEAK = 24, (235, 235, 235), (160, 170, 190)
-# Centre and width of the window for a CT, by the word in the name of its kind.
-_WINDOWS = {"head": (300.0, 1500.0), "chest": (-250.0, 1500.0)}
+# Cuts of a CT by the word in the name of its kind: plane, share of the way from the patient's feet, front or right,
+# centre and width of the window in Hounsfield units.
+_BONE = (300.0, 1800.0)
+_CT_CUTS: dict[str, tuple[tuple[str, float, float, float], ...]] = {
+    "head": (("AX", 0.68, 40.0, 110.0), ("AX", 0.5, *_BONE), ("COR", 0.55, *_BONE), ("SAG", 0.5, *_BONE)),
+    "chest": (
+        ("AX", 0.5, 40.0, 400.0),
+        ("AX", 0.55, -550.0, 1600.0),
+        ("COR", 0.5, -150.0, 1700.0),
+        ("SAG", 0.5, 100.0, 900.0),
+    ),
+}
+_CT_OTHER = (("AX", 0.5, 40.0, 400.0), ("COR", 0.5, 40.0, 400.0), ("SAG", 0.5, 40.0, 400.0))
+_MR_CUTS = (("AX", 0.62), ("COR", 0.5), ("SAG", 0.5))
 _TEXT = 0.42
 
 
@@ -140,18 +152,26 @@ def _stored(path: Path) -> list[Picture]:
 
 
 def _cuts(volume: LoadedSeries, kind: str) -> list[Picture]:
-    """Axial, coronal and sagittal cut through the middle, as radiologists hang them."""
+    """Axial, coronal and sagittal cuts in the windows of their kind, as radiologists hang them."""
     low, high = bounds_of(volume)
     fill = float(np.min(volume.pixels[:: max(1, len(volume.pixels) // 8)]))
     values = resample(volume, _SPACING, low, high, fill).values
-    window = next((w for word, w in _WINDOWS.items() if word in kind), (40.0, 400.0))
     if volume.modality == "MR":
         bottom, top = (float(v) for v in np.percentile(values, (1.0, 99.7)))
+        cuts = tuple((*cut, (bottom + top) / 2, top - bottom) for cut in _MR_CUTS)
     else:
-        bottom, top = window[0] - window[1] / 2, window[0] + window[1] / 2
-    z, y, x = (n // 2 for n in values.shape)
-    cuts = (values[z], values[::-1, y], values[::-1, :, x])
-    return [_titled(_fit(_grey(cut, bottom, top)), name) for cut, name in zip(cuts, ("AX", "COR", "SAG"), strict=True)]
+        cuts = next((cuts for word, cuts in _CT_CUTS.items() if word in kind), _CT_OTHER)
+    return [
+        _titled(_fit(_grey(_cut(values, name, share), centre - width / 2, centre + width / 2)), name)
+        for name, share, centre, width in cuts
+    ]
+
+
+def _cut(values: NDArray[np.float32], name: str, share: float) -> NDArray[np.float32]:
+    """One plane of (z, y, x) values: the head up, and the patient's left on the right where there is one."""
+    axis = ("AX", "COR", "SAG").index(name)
+    plane = np.take(values, min(int(share * values.shape[axis]), values.shape[axis] - 1), axis=axis)
+    return np.asarray(plane if axis == 0 else plane[::-1], dtype=np.float32)
 
 
 def _grey(values: NDArray[Any], low: float, high: float) -> Picture:
