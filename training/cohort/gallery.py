@@ -189,13 +189,14 @@ def _fit(picture: Picture) -> Picture:
 def _titled(picture: Picture, words: str) -> Picture:
     titled = np.ascontiguousarray(picture)
     if words:
-        _write(titled, words, (3, _LINE - 4), (0, 0, 0), thick=3)
+        (width, _), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, _TEXT, 1)
+        titled[:_LINE, : width + 6] = titled[:_LINE, : width + 6] // 4
         _write(titled, words, (3, _LINE - 4), _INK)
     return titled
 
 
-def _write(picture: Picture, words: str, place: tuple[int, int], colour: tuple[int, int, int], thick: int = 1) -> None:
-    cv2.putText(picture, words, place, cv2.FONT_HERSHEY_SIMPLEX, _TEXT, colour, thick, cv2.LINE_AA)
+def _write(picture: Picture, words: str, place: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    cv2.putText(picture, words, place, cv2.FONT_HERSHEY_SIMPLEX, _TEXT, colour, 1, cv2.LINE_AA)
 
 
 def _beside(panels: Sequence[Picture]) -> Picture:

@@ -23,7 +23,7 @@ class FundusDials:
     """
 
     matrix: tuple[int, ...] = (608, 640, 704)  # pixels of the longer edge
-    field: tuple[float, float] = (38.0, 52.0)  # degrees across the picture
+    field: tuple[float, float] = (35.0, 55.0)  # degrees across the picture
     disc_views: float = 0.5  # share of cameras that also take each eye centred on the disc
     shift_sd: float = 0.75  # mm on the retina off the intended centre, each of x and y
     torsion_sd: float = 5.0  # degrees that eye and head are rolled

@@ -15,6 +15,7 @@ from training.cohort.eye.tree import Branch, VesselTree, normals
 _SHIFT = 4
 _PIECE = 14  # points of a branch that share one depth
 _FINE = 2  # pieces are drawn on a grid this much finer
+_DENSE = 0.065  # mm of blood that look as dark as blood gets; thinner vessels are paler
 _REFLEX_WIDTH = 3.0  # pixels from which a vessel shows its reflex
 
 
@@ -55,7 +56,8 @@ def _draw(branches: Sequence[Branch], camera: Camera, reflex: NDArray[np.uint8],
     )
     for middle, width in pieces:
         # A filled polygon covers its rim too, about a pixel in all; what is thinner than that is drawn fainter.
-        depth = min(1.0, float(width.mean()) / 1.35)
+        mean = float(width.mean())
+        depth = min(1.0, mean / 1.35) * min(1.0, 0.3 + 0.7 * mean / (_DENSE * camera.scale * _FINE))
         _fill(canvas, middle, np.maximum(width - 0.8, 0.1), round(255 * depth))
         if width[0] > _REFLEX_WIDTH * _FINE:
             _fill(reflex, middle, np.maximum(width * share - 0.8, 0.1), 255 if share > 0.3 else 90)

@@ -79,6 +79,8 @@ class _Arcades:
         knots[0] += [0.25 * lean[2], -0.02 * up]
         knots[1] += [lean[0], 0.3 * lean[1]]
         line = smooth_line(knots, _MAIN_STEP)
+        for _ in range(4):  # an arcade has no corners
+            line[2:-1] += 0.5 * (0.5 * (line[1:-2] + line[3:]) - line[2:-1])
         normal = normals(line)
         along = np.arange(len(line)) * _MAIN_STEP
         side = self._outside[quadrant] * (1 if kind == "vein" else -1) * up * (1 if quadrant < 2 else -1)
