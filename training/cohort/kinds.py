@@ -8,6 +8,8 @@ from pathlib import Path
 
 from config.errors import CommandError
 from training.cohort import illness
+from training.cohort.dicom_bone_view import bone_view_study
+from training.cohort.dicom_chest_ct import chest_ct_study
 from training.cohort.dicom_common import Change, Image, series_uid
 from training.cohort.dicom_ct import write_head_ct
 from training.cohort.dicom_dx import chest_film_study
@@ -52,6 +54,8 @@ KINDS: dict[str, Kind] = {
         Kind("skull-film", "DX", ("sinusitis",), write_skull_films),
         Kind("face-photo", "XC", ("swelling",), write_face_photos),
         Kind("chest-film", "DX", illness.CHEST, chest_film_study),
+        Kind("chest-ct", "CT", illness.CHEST, chest_ct_study),
+        Kind("bone-view", "CT", ("pacemaker",), bone_view_study),
         Kind("fundus", "OP", illness.EYES, write_fundus),
         Kind("skin", "XC", illness.SKIN, write_skin),
         Kind("histology", "SM", (), write_histology),

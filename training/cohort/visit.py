@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 
 from training.cohort.chance import stream
+from training.cohort.dials.bone_view import BoneViewDials, BoneViewVisit, draw_bone_view
+from training.cohort.dials.chest_ct import ChestCtDials, ChestCtVisit, draw_chest_ct
 from training.cohort.dials.chest_film import ChestFilmDials, ChestFilmVisit, draw_chest_film
 from training.cohort.dials.face_photo import FacePhotoDials, FacePhotoVisit, draw_face_photo
 from training.cohort.dials.fundus import FundusDials, FundusVisit, draw_fundus
@@ -43,6 +45,8 @@ class Dials:
     skull_film: SkullFilmDials = field(default_factory=SkullFilmDials)
     face_photo: FacePhotoDials = field(default_factory=FacePhotoDials)
     chest_film: ChestFilmDials = field(default_factory=ChestFilmDials)
+    chest_ct: ChestCtDials = field(default_factory=ChestCtDials)
+    bone_view: BoneViewDials = field(default_factory=BoneViewDials)
     fundus: FundusDials = field(default_factory=FundusDials)
     skin: SkinDials = field(default_factory=SkinDials)
     histology: HistologyDials = field(default_factory=HistologyDials)
@@ -68,6 +72,8 @@ class Visit:
     skull_film: SkullFilmVisit
     face_photo: FacePhotoVisit
     chest_film: ChestFilmVisit
+    chest_ct: ChestCtVisit
+    bone_view: BoneViewVisit
     fundus: FundusVisit
     skin: SkinVisit
     histology: HistologyVisit
@@ -109,6 +115,8 @@ def visit(who: Person, number: int, dials: Dials | None = None) -> Visit:
         skull_film=draw_skull_film(draw("skull film", "DX"), dials.skull_film, weight, ill),
         face_photo=draw_face_photo(draw("face photo", "XC"), dials.face_photo, weight, ill),
         chest_film=draw_chest_film(draw("chest film", "DX"), dials.chest_film, weight, ill),
+        chest_ct=draw_chest_ct(draw("chest ct", "CT"), dials.chest_ct, weight),
+        bone_view=draw_bone_view(draw("bone view", "CT"), dials.bone_view),
         fundus=draw_fundus(draw("fundus", "OP"), dials.fundus, ill),
         skin=draw_skin(draw("skin", "XC"), dials.skin),
         histology=draw_histology(draw("histology", "SM"), dials.histology),

@@ -39,7 +39,7 @@ def _organs(slab: Slab, chest: Chest, cavity: Field, organs: Organs) -> list[tup
     w, d = s.cage_width / 284.0, s.cage_depth / 185.0
     right, left = chest.dome(-1), chest.dome(1)
     middle = float(chest.centre_y(right - 40.0))
-    inset = cavity + np.float32(2.0)
+    inset = cavity + np.float32(0.4)
     found = []
     liver = _ball(slab, Ellipsoid((-62 * w, middle - 2, right - 88), (76 * w, 88 * d, 104)))
     lobe = _ball(slab, Ellipsoid((-2 * w, middle - 34 * d, right - 42), (68 * w, 40 * d, 34), (0, 12, 0)))
@@ -91,5 +91,6 @@ def _ball(slab: Slab, shape: Ellipsoid) -> Field:
 ORGANS: Mapping[str, Organs] = {
     "none": Organs(),
     "arterial": Organs(liver=72.0, spleen=115.0, kidney=120.0),
+    "delayed": Organs(liver=88.0, spleen=92.0, kidney=130.0),
     "venous": Organs(liver=112.0, spleen=120.0, kidney=170.0),
 }

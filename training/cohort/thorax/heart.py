@@ -32,12 +32,13 @@ class Heart:
         s = chest.shape
         self.chest = chest
         ill = chest.findings.heart
-        self.wide = s.heart_width / 124.0 * ill * (1.04 if chest.supine else 1.0)
+        # However large, a heart keeps to its chest.
+        self.wide = min(s.heart_width / 124.0 * ill * (1.04 if chest.supine else 1.0), s.cage_width / 205.0)
         self.tall = (s.heart_height / 116.0) ** 0.6 * ill**0.6 * (1.0 - 0.07 * (1.0 - chest.breath))
         self.deep = s.cage_depth / 178.0 * ill**0.7 * (0.96 if chest.supine else 1.0)
         self.floor = chest.dome(1) - 3.0
         self.tilt = np.radians(0.55 * (s.heart_tilt - 37.0) + 6.0 * (1.0 - chest.breath))
-        self.aside = s.heart_left - 15.5
+        self.aside = min(s.heart_left - 15.5, 0.5 * s.cage_width - 92.0 * self.wide)
 
     @property
     def size(self) -> float:

@@ -50,7 +50,7 @@ def rib_path(chest: Chest, number: int, side: int) -> tuple[Matrix, Matrix]:
     end = _END[number - 1] + length / 110.0
     fall = _FALL[number - 1] * (s.rib_droop / _USUAL_DROOP) ** 0.75 * chest.scale
     # Breathing in lifts the front ends.
-    fall *= (0.94 + 0.20 * (1.0 - chest.breath)) * (1.0 + 1.3 * slope) + (-0.03 if chest.arms == "up" else 0.0)
+    fall *= (0.94 + 0.20 * (1.0 - chest.breath)) * (1.0 + 0.9 * slope) + (-0.03 if chest.arms == "up" else 0.0)
     shoulder = np.arcsin(min(0.85, 31.0 / float(chest.half_width(start))))
     t = np.linspace(0.0, 1.0, 84)
     angle = shoulder + (end - shoulder) * t

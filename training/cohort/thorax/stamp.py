@@ -71,10 +71,13 @@ class Stamp:
         voxels = near[:, None] + offsets
         d = ((voxels - at[:, None]) * np.array(g.spacing)).astype(np.float32)
         q = np.einsum("nmi,nki->nmk", d, axes / radii[:, :, None])
-        length = np.sqrt(np.einsum("nmi,nmi->nm", d, d))
+        outer = np.sqrt(np.einsum("nmk,nmk->nm", q, q))
+        q /= radii[:, None, :]
         inner = np.sqrt(np.einsum("nmk,nmk->nm", q, q))
-        # First order along the ray from the middle; at the very middle the smallest radius.
-        distance = np.where(inner > 1e-3, length - length / np.maximum(inner, 1e-3), -radii.min(axis=1)[:, None])
+        # As for any ellipsoid (:class:`~training.cohort.implicit.Ellipsoid`); at its middle the smallest radius.
+        distance = outer * (outer - np.float32(1)) / np.maximum(inner, np.float32(1e-6))
+        np.maximum(distance, -radii.min(axis=1)[:, None], out=distance)
+        distance[outer < 0.05] = -1.0
         kept = distance < margin
         kept &= np.all((voxels >= 0) & (voxels < np.array(g.shape)), axis=2)
         v = voxels[kept]
