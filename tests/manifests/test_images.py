@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -147,6 +149,11 @@ def test_a_photograph_of_an_eye_has_colour(tmp_path: Path, refused: Callable[...
 
 
 # Damage
+
+
+def test_one_picture_is_no_volume(tmp_path: Path, refused: Callable[..., str]) -> None:
+    picture(GREY, tmp_path / "a.png")
+    assert refused("a.png", modality="CT") == "TOO_FEW_SLICES"
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
@@ -288,6 +295,40 @@ def test_nifti_that_cannot_be_used(tmp_path: Path, refused: Callable[..., str]) 
     data[42:48] = (30_000).to_bytes(2, "little") * 3
     (tmp_path / "huge.nii").write_bytes(data)
     assert refused("huge.nii", modality="MR") == "IMAGE_TOO_LARGE"
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("whole")
+    noise = np.random.default_rng(1).integers(0, 255, (20, 30, 3), np.uint8)
+    paths = (picture(noise, folder / "a.jpg"), picture(noise, folder / "a.png"), nifti(folder / "a.nii", VOXELS))
+    return {path.name: path.read_bytes() for path in paths}
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    name=st.sampled_from(["a.jpg", "a.png", "a.nii"]),
+    changes=st.lists(st.tuples(st.integers(0, 360), st.integers(0, 255)), min_size=1, max_size=6),
+    cut=st.none() | st.integers(0, 2000),
+)
+def test_damaged_files_are_images_or_named_refusals(
+    tmp_path_factory: pytest.TempPathFactory,
+    whole_files: dict[str, bytes],
+    name: str,
+    changes: list[tuple[int, int]],
+    cut: int | None,
+) -> None:
+    data = bytearray(whole_files[name])
+    for place, value in changes:
+        data[place] = value
+    folder = tmp_path_factory.getbasetemp()
+    (folder / name).write_bytes(data[:cut])
+    modality = "MR" if name == "a.nii" else ""
+    result = load_row(_manifest(folder), row_of(name, modality=modality), LoadOptions(max_decoded_bytes=10_000_000))
+    for image in result.images:
+        assert np.isfinite(image.pixels).all()
+        assert image.affine is None or np.isfinite(image.affine).all()
+    assert result.images or result.rejections[0].reason in {**REASONS, **FILE_REASONS}
 
 
 # Volumes published as pictures

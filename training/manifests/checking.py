@@ -7,6 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -107,7 +108,7 @@ class _Counts:
         except CommandError:
             self._outside += 1
             return
-        self._missing += not path.exists()
+        self._missing += not _there(path)
         # Series of one folder share its path; an image of its own does not.
         self._paths.append(int.from_bytes(_digest(str(path), row.series)[:8], "big", signed=True))
 
@@ -128,6 +129,14 @@ class _Counts:
         paths = np.frombuffer(self._paths, np.int64)
         if twice := len(paths) - len(np.unique(paths)):
             yield Problem("SAME_FILE_TWICE", "one image is in several rows; it would find itself", twice)
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        # A name that is too long for the file system is the name of nothing.
+        return False
 
 
 def _digest(*parts: str) -> bytes:

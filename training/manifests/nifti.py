@@ -20,6 +20,7 @@ __all__ = ["load_nifti"]
 
 _MODALITIES = frozenset({"CT", "MR"})
 _PIXEL_BYTES = 8
+_MAX_COORDINATE = 1e5
 
 
 def load_nifti(path: Path, header: InstanceHeader, options: LoadOptions) -> LoadedSeries:
@@ -33,13 +34,17 @@ def load_nifti(path: Path, header: InstanceHeader, options: LoadOptions) -> Load
     ImagingError
         ``UNSUPPORTED_SOP_CLASS`` for another modality, ``IMAGE_TOO_LARGE`` before memory is taken,
         ``MULTIFRAME_UNSUPPORTED`` for a time series, ``UNSUPPORTED_PHOTOMETRIC`` for vectors or colours,
-        ``TOO_FEW_SLICES``, ``NO_GEOMETRY``, ``CONSTANT_IMAGE``, ``TRUNCATED_PIXELS``, ``UNDECODABLE_PIXELS`` for a file
-        that is damaged otherwise.
+        ``TOO_FEW_SLICES``, ``NO_GEOMETRY``, ``BAD_RESCALE``, ``CONSTANT_IMAGE``, ``TRUNCATED_PIXELS``, or
+        ``UNDECODABLE_PIXELS`` for a file that is damaged otherwise.
     """
     if header.modality not in _MODALITIES:
         raise refuse("UNSUPPORTED_SOP_CLASS", f"a NIfTI volume is {' or '.join(sorted(_MODALITIES))}")
     image = _read(path, options)
-    pixels = _array(image)
+    pixels, affine = _array(image), _affine(image)
+    if not np.abs(affine).max() < _MAX_COORDINATE:
+        raise refuse("NO_GEOMETRY", "the position of the volume is not usable")
+    if not np.isfinite(pixels).all():
+        raise refuse("BAD_RESCALE", "with the file's slope and intercept, voxels have no finite value")
     if header.modality == "CT":
         # Scanners fill the corners outside the field of view with anything down to -32768.
         np.maximum(pixels, np.float32(AIR_HU), out=pixels)
@@ -54,7 +59,7 @@ def load_nifti(path: Path, header: InstanceHeader, options: LoadOptions) -> Load
         kind="volume",
         pixels=pixels,
         spacing=spacing,
-        affine=_affine(image),
+        affine=affine,
     )
 
 
@@ -62,6 +67,8 @@ def _read(path: Path, options: LoadOptions) -> Any:
     import SimpleITK
 
     sitk: Any = SimpleITK  # typed only in part
+    # ITK's warnings quote the path, which may be a patient's name.
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
     reader.SetFileName(str(path))

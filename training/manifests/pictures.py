@@ -30,6 +30,7 @@ __all__ = ["decode", "load_picture", "load_slices"]
 _FORMATS = ("PNG", "JPEG")
 # Modalities whose pictures are photographs in colour: eyes, skin and faces, slides.
 _PHOTOGRAPHS = frozenset({"OP", "XC", "SM", "GM", "ES"})
+_VOLUMES = frozenset({"CT", "MR"})
 _UNSTATED = frozenset({"", "OT", "SC"})
 _WIDE = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _DIGITS = re.compile(r"(\d+)")
@@ -41,9 +42,11 @@ def load_picture(path: Path, header: InstanceHeader, options: LoadOptions) -> Lo
     Raises
     ------
     ImagingError
-        ``UNDECODABLE_PIXELS`` for a damaged or truncated picture, ``IMAGE_TOO_LARGE``, or what
-        :func:`load_radiograph` and :func:`load_fundus` raise.
+        ``UNDECODABLE_PIXELS`` for a damaged or truncated picture, ``IMAGE_TOO_LARGE``, ``TOO_FEW_SLICES`` for CT and
+        MR, or what :func:`load_radiograph` and :func:`load_fundus` raise.
     """
+    if header.modality in _VOLUMES:
+        raise refuse("TOO_FEW_SLICES", "one picture is no volume; put the slices of a series into a folder")
     pixels = decode(path, options)
     photograph = header.modality in _PHOTOGRAPHS
     if header.modality in _UNSTATED and pixels.ndim == 3:

@@ -70,7 +70,7 @@ def rows(root: Path, skipped: Skipped) -> Iterator[Row]:
 
 
 def _header(path: Path, skipped: Skipped) -> InstanceHeader | None:
-    if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+    if path.name.startswith(".") or path.name.upper() == "DICOMDIR" or not path.is_file():
         return None
     try:
         header = read_header(path)

@@ -23,6 +23,8 @@ _AGE = re.compile(r"(\d{1,3})(?:\.\d+)?([YMWD]?)")
 _PER_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
 _OLDEST = 120
 _MAX_LINE = 1024 * 1024
+# In characters; file systems take names of 255 bytes.
+_MAX_PATH = 250
 
 
 def find(root: Path, *patterns: str) -> Path | None:
@@ -66,9 +68,9 @@ def table(path: Path, required: Sequence[str]) -> Iterator[dict[str, str]]:
 
 
 def contained(root: Path, path: str) -> Path | None:
-    """``root / path`` when it is a relative path without steps upwards, else None."""
+    """``root / path`` when it is a short relative path without steps upwards, else None."""
     pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or "\0" in path:
+    if not path or len(path) > _MAX_PATH or pure.is_absolute() or ".." in pure.parts or not path.isprintable():
         return None
     return root / pure
 
