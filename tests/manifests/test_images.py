@@ -190,6 +190,14 @@ def test_what_is_no_image_has_a_name(tmp_path: Path, refused: Callable[..., str]
     assert refused("folder") == "EMPTY_FOLDER"
 
 
+def test_a_folder_has_as_many_files_as_a_series_has_instances(
+    tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.manifests.images.MAX_FILES", 4)
+    ct_slices(tmp_path / "ct", range(5))
+    assert refused("ct") == "TOO_MANY_FILES"
+
+
 def test_a_path_outside_is_the_persons_mistake(tmp_path: Path) -> None:
     with pytest.raises(CommandError):
         load_row(_manifest(tmp_path / "in"), row_of("../a.png"))

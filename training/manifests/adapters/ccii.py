@@ -30,7 +30,8 @@ def rows(root: Path, skipped: Skipped) -> Iterator[Row]:
     persons = _persons(root)
     for name in classes:
         for scan in sorted(path for path in (root / name).glob("*/*") if path.is_dir()):
-            slices = sum(1 for item in scan.iterdir() if item.suffix.lower() in PICTURES)
+            names = [item for item in scan.iterdir() if not item.name.startswith(".")]
+            slices = sum(1 for item in names if item.suffix.lower() in PICTURES)
             if not slices:
                 skipped["EMPTY_FOLDER"] += 1
                 continue
