@@ -92,7 +92,7 @@ class EvidenceStore:
         for name, value in sorted(candidate.get("log10_lrs", {}).items()):
             if name not in verified:
                 score = references.get(name, {}).get("score")
-                yield Source(name, versions.get(name, ""), float(value), score)
+                yield Source(name, versions.get(name.partition(":")[0], ""), float(value), score)
         for name, found in sorted(verified.items()):
             shown = self._compared(decision.study_uid, name, found)
             yield Source(

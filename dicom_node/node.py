@@ -108,7 +108,10 @@ class Node:
 
     @cached_property
     def verifying(self) -> Verifying:
-        return Verifying(self.ledger, self.settings.verification)
+        settings = self.settings
+        return Verifying(
+            self.ledger, settings.verification, settings.calibration.trusted_scopes, settings.calibration_folder
+        )
 
     @cached_property
     def detector(self) -> OrphanDetector:

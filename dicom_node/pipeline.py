@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -24,11 +24,13 @@ from dicom_node.ledger import (
 from dicom_node.material import Material, material_of
 from dicom_node.node import Node
 from dicom_node.subject import Subject
+from dicom_node.verifying import Verified, nominated
 from inference.evidence import Evidence, gather_evidence
 from inference.matching import Decision, decide, policy_hash
-from inference.types import Encoding, PatientIdentity, SeriesHeader
+from inference.types import Encoding, PatientIdentity, PatientKey, SeriesHeader
 
 WORKER = "worker"
+_Verified = Mapping[PatientKey, Mapping[str, Verified]]
 # A person's word stands: what was undone or rejected once is never linked again without one.
 _HUMAN_SAID_NO = (DecisionStatus.UNDONE, DecisionStatus.REJECTED)
 
@@ -85,10 +87,12 @@ class Pipeline:
         material.keep(self.node, claim.study_uid)
         if not material.encodings:
             return self._without_evidence(claim, subject)
-        evidence = self._search(subject, material.encodings)
+        evidence, verified = self._search(subject, material)
         decision = self._decide(claim, subject, evidence)
         with ledger.transaction():
-            record = ledger.record_decision(self._described(claim, subject, material.encodings, evidence, decision))
+            record = ledger.record_decision(
+                self._described(claim, subject, material.encodings, evidence, verified, decision)
+            )
             self._audit(Action.SEARCH, claim.study_uid, {"decision": record.id, "searched": evidence.searched})
             self._audit(Action.DECISION, claim.study_uid, _summary(record))
             ledger.count("decision", outcome=record.outcome.value)
@@ -97,10 +101,10 @@ class Pipeline:
             return self._link(claim, record)
         return self._settle_unlinked(claim, record)
 
-    def _search(self, subject: Subject, encodings: Sequence[Encoding]) -> Evidence:
-        node = self.node
+    def _search(self, subject: Subject, material: Material) -> tuple[Evidence, _Verified]:
+        node, encodings = self.node, material.encodings
         names = sorted({encoding.encoder for encoding in encodings})
-        return gather_evidence(
+        evidence = gather_evidence(
             encodings,
             {name: node.galleries.of(node.registry.get(name)) for name in names},
             {name: node.registry.calibration(name) for name in names},
@@ -110,6 +114,8 @@ class Pipeline:
             known=node.known_patient,
             weights=node.demographic_weights(),
         )
+        verified = node.verifying.verify(material.templates, nominated(evidence))
+        return node.verifying.joined(evidence, verified), verified
 
     def _decide(self, claim: Claim, subject: Subject, evidence: Evidence) -> Decision:
         said_no = any(
@@ -221,6 +227,7 @@ class Pipeline:
         subject: Subject,
         encodings: Sequence[Encoding],
         evidence: Evidence,
+        verified: _Verified,
         decision: Decision,
     ) -> NewDecision:
         candidates = tuple(
@@ -237,6 +244,16 @@ class Pipeline:
                     name: {"study": found.study_uid, "embedding": found.embedding_id, "score": found.score}
                     for name, found in evidence.references.get(ranked.patient, {}).items()
                 },
+                "verified": {
+                    name: {
+                        "version": found.version,
+                        "score": found.score,
+                        "study": found.reference.study_uid,
+                        "series": found.reference.series_uid,
+                        "probe_series": found.probe.series_uid,
+                    }
+                    for name, found in verified.get(ranked.patient, {}).items()
+                },
             }
             for ranked in decision.ranked
         )
@@ -252,6 +269,7 @@ class Pipeline:
             evidence={
                 "orphan": _reason(subject),
                 "searched": decision.searched,
+                "gallery": f"revision {self.node.ledger.embedding_revision()}",
                 "p_rest": decision.p_rest,
                 "p_value": decision.p_value,
                 "fpir": decision.fpir,

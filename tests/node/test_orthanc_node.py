@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
 from dicom_node.cli.app import command_line
@@ -82,6 +84,59 @@ def test_followed_sent_linked_late_and_undone(
                 *map(known, range(3)),
                 "UNKNOWN",
             }
+
+
+def test_evidence_is_stored_after_a_link_and_goes_when_it_is_undone(
+    node_process: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    with orthanc(tmp_path / "orthanc") as peer:
+        asked = {"MEDREID_ARCHIVE__POLL_SECONDS": "0.3", "MEDREID_EVIDENCE__OBJECTS": "true"}
+        node = node_process(environment=settings_of(peer) | asked)
+        node.start()
+        with Ledger.of(node.settings) as ledger:
+            for person in range(3):
+                peer.upload(write_film(tmp_path / "known", person, 0, known(person)).read_bytes())
+            for person in range(3):
+                assert settled(ledger, study_uid(person, 0)).state is StudyState.ENROLLED
+            uid = study_uid(1, 5)
+            peer.upload(write_film(tmp_path / "orphan", 1, 5, "UNKNOWN").read_bytes())
+            assert settled(ledger, uid).state is StudyState.REVIEW
+            assert modalities(peer, uid) == ["CR"], "nothing is added before a link"
+
+            os.environ["MEDREID_EVIDENCE__OBJECTS"] = "true"
+            try:
+                assert command(node, peer, "approve", uid) == 0
+                assert identities(peer, uid) == [known(1)]
+                assert modalities(peer, uid) == ["CR", "OT", "SR"]
+                report = next(ds for ds in objects(peer, uid) if ds.Modality == "SR")
+                assert report.PatientID == known(1)
+                assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+                said = [element.value for element in report.iterall() if element.keyword == "TextValue"]
+                assert {"general", "radiograph"} <= {text.partition(" ")[0].partition(":")[0] for text in said}
+                assert not any(known(person) in str(report) for person in (0, 2)), "no other candidate is named"
+
+                # The archive's feed tells of the new objects; to the node they are no news.
+                peer.upload(write_film(tmp_path / "last", 2, 7, known(2)).read_bytes())
+                assert settled(ledger, study_uid(2, 7)).state is StudyState.ENROLLED
+                assert ledger.study(uid).state is StudyState.LINKED
+                assert ledger.study(uid).instances == 1
+                assert len(ledger.embeddings_of_study(uid)) == 1
+
+                assert command(node, peer, "undo", uid) == 0
+            finally:
+                del os.environ["MEDREID_EVIDENCE__OBJECTS"]
+            assert identities(peer, uid) == ["UNKNOWN"]
+            assert modalities(peer, uid) == ["CR"]
+
+
+def objects(peer: Orthanc, uid: str) -> list[Dataset]:
+    """Every object of a study as the archive has it, without pixels."""
+    instances = [one for study in peer.studies(uid) for one in peer.get(f"studies/{study['ID']}/instances")]
+    return [dcmread(BytesIO(peer.file(one["ID"])), stop_before_pixels=True) for one in instances]
+
+
+def modalities(peer: Orthanc, uid: str) -> list[str]:
+    return sorted(ds.Modality for ds in objects(peer, uid))
 
 
 def _studies(peer: Orthanc) -> list[str]:
