@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from inference.types import FloatArray
 from inference.verification.picture_alignment import Coefficients, Detail
 
-_ENLARGED = 2
-_POINTS, _QUALITY, _APART = 220, 0.02, 5.0
-# Diameters (elements of the enlarged map) of what SIFT calls the key point; it looks at six times as much.
-_SIZE = 7.0
-SIZES = (0.6, 0.71, 0.84, 1.0, 1.19, 1.41, 1.68)
+_POINTS, _QUALITY, _APART = 220, 0.02, 2.5
+# Diameters (elements of the vessel map) of what SIFT calls the key point; it looks at six times as much.
+_SIZE = 3.5
+_SMOOTH, _BRIGHT = 0.5, 64.0
+SIZES = (0.5, 0.63, 0.79, 1.0, 1.26, 1.59, 2.0)
 _MIDDLE_SIZE = SIZES.index(1.0)
 _MATCHES = 80
 _RATIO = 0.92
@@ -54,9 +54,8 @@ def key_points(vessels: Detail) -> Points:
     """Key points of a vessel map; there may be none."""
     import cv2
 
-    edge = vessels.values.shape[0] * _ENLARGED
-    large = cv2.resize(vessels.values, (edge, edge), interpolation=cv2.INTER_CUBIC)
-    picture = np.asarray(np.clip(cv2.GaussianBlur(large, (0, 0), 1.0) * (255 / 4), 0, 255), np.uint8)
+    edge = vessels.values.shape[0]
+    picture = np.asarray(np.clip(cv2.GaussianBlur(vessels.values, (0, 0), _SMOOTH) * _BRIGHT, 0, 255), np.uint8)
     # None where there is no corner, though the type says otherwise.
     found: Any = cv2.goodFeaturesToTrack(picture, _POINTS, _QUALITY, _APART, blockSize=5)
     if found is None:
