@@ -43,6 +43,30 @@ def make(
     console.print(f"truth: {manifest.path}", highlight=False, soft_wrap=True)
 
 
+@cohort_app.command("gallery")
+def gallery(
+    out: Out,
+    seed: Seed = 1,
+    persons: Annotated[int, typer.Option(min=1)] = 6,
+    visits: Annotated[int, typer.Option(min=1, help="Visits of each person.")] = 3,
+    kind: Kinds = None,
+    nuisance: NuisanceName = "default",
+    dials: DialsFile = None,
+) -> None:
+    """Draws a contact sheet for each kind of study: persons in rows, visits in columns."""
+    from dicom_node.cli.output import console
+    from dicom_node.cli.progress import stages
+    from training.cohort.gallery import draw_gallery
+    from training.cohort.nuisance import dials_of
+
+    with stages() as tell:
+        sheets = draw_gallery(
+            out, seed, persons, visits, kind, dials_of(nuisance, dials), lambda n, of, _: tell("studies", n, of)
+        )
+    for sheet in sheets:
+        console.print(str(sheet), highlight=False, soft_wrap=True)
+
+
 @cohort_app.command("dials")
 def show_dials(nuisance: NuisanceName = "default", dials: DialsFile = None) -> None:
     """Prints every dial with its value as TOML: edit a copy and give it to --dials."""

@@ -68,7 +68,7 @@ def test_every_patient_has_as_many_visits_as_asked_for() -> None:
 def test_an_endless_cohort_streams(tmp_path: Path, small: Dials) -> None:
     endless = (StudyPlan(3, number, 0, "chest-film", small) for number in itertools.count(1))
     rows = list(itertools.islice(make_studies(tmp_path, endless), 3))
-    assert [row.patient_id for (row,) in rows] == ["PH-3-00001", "PH-3-00002", "PH-3-00003"]
+    assert [row.patient_id for (row, *_) in rows] == ["PH-3-00001", "PH-3-00002", "PH-3-00003"]
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,10 @@ def build_demo_cohort(
         out.mkdir(parents=True, exist_ok=True)
         with manifest.open("w", newline="", encoding="utf-8") as file:
             writer = ManifestWriter(file, CONDITIONS)
-            for plan, (row,) in zip(plans, make_studies(out, plans, processes), strict=True):
-                writer.add(row)
-                studies.append(_study(out, plan, row, size.enrolled))
+            for plan, rows in zip(plans, make_studies(out, plans, processes), strict=True):
+                for row in rows:
+                    writer.add(row)
+                studies.append(_study(out, plan, rows, size.enrolled))
                 if progress is not None:
                     progress(len(studies), len(plans), "enrolment" if not plan.orphan else "orphans")
     return DemoCohort(out, manifest, tuple(studies[: len(enrolment)]), tuple(studies[len(enrolment) :]))
@@ -116,12 +117,15 @@ def _whose(kind: str, numbers: Sequence[int], count: int) -> Iterator[tuple[int,
         yield number, kind, 2 + place // len(numbers)
 
 
-def _study(out: Path, plan: StudyPlan, row: Row, enrolled: int) -> DemoStudy:
-    path = out / row.path
+def _study(out: Path, plan: StudyPlan, rows: Sequence[Row], enrolled: int) -> DemoStudy:
+    row = rows[0]
+    files: list[Path] = []
+    for path in (out / row.path for row in rows):
+        files += sorted(path.iterdir()) if path.is_dir() else [path]
     return DemoStudy(
         study_uid=row.study,
         modality=row.modality,
-        files=tuple(sorted(path.iterdir())) if path.is_dir() else (path,),
+        files=tuple(files),
         kind=plan.orphan,
         truth=PatientKey(row.issuer, row.patient_id) if plan.number <= enrolled else None,
     )
