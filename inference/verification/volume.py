@@ -74,11 +74,11 @@ class VolumeVerifier:
 
     def score(self, probe: Template, reference: Template) -> float:
         """See the protocol. Symmetric to the last bit; 0 where both show nothing of the same kind."""
-        return self._compared(probe, reference).score
+        return self._compared(probe, reference, whole=False).score
 
     def compare(self, probe: Template, reference: Template) -> Verification:
         """See the protocol. ``details``: score, residual in mm and overlap of every surface that both show."""
-        found = self._compared(probe, reference)
+        found = self._compared(probe, reference, whole=True)
         details = {
             f"{name}_{key}": value
             for name, one in found.agreements.items()
@@ -87,7 +87,8 @@ class VolumeVerifier:
         first, second = _clouds(probe.data)[found.shown[0]], _clouds(reference.data)[found.shown[1]]
         return Verification(found.score, found.transform, overlay(first, second, found.transform), details)
 
-    def _compared(self, probe: Template, reference: Template) -> _Comparison:
+    def _compared(self, probe: Template, reference: Template, *, whole: bool) -> _Comparison:
+        """``whole`` looks at every surface that both show, not only at the one that carries the score."""
         self._check(probe)
         self._check(reference)
         # Which one moves is settled by the bytes: the score is the same both ways round.
@@ -98,8 +99,9 @@ class VolumeVerifier:
             shown = (next(iter(fixed if swapped else moving)), next(iter(moving if swapped else fixed)))
             return _Comparison(0.0, np.eye(4), shown, {})
         carrier = shared[0]
-        transform = _best_transform(moving[carrier], fixed[carrier])
-        agreements = {name: agreement(moving[name], fixed[name], transform) for name in shared}
+        transform = register(moving[carrier], fixed[carrier])
+        judged = shared if whole else shared[:1]
+        agreements = {name: agreement(moving[name], fixed[name], transform) for name in judged}
         onto_reference = np.asarray(np.linalg.inv(transform), np.float64) if swapped else transform
         return _Comparison(agreements[carrier].score, onto_reference, (carrier, carrier), agreements)
 
@@ -110,14 +112,6 @@ class VolumeVerifier:
                 f"{template.version}; make it again",
                 reason="TEMPLATE_VERSION",
             )
-
-
-def _best_transform(moving: Cloud, fixed: Cloud) -> NDArray[np.float64]:
-    """Of the whole surface; of a trunk, whose ribs rise and fall, or of its back alone, whichever agrees better."""
-    transforms = [register(moving, fixed)]
-    if moving.is_trunk and fixed.is_trunk:
-        transforms.append(register(moving, fixed, moving.still()))
-    return max(transforms, key=lambda transform: agreement(moving, fixed, transform).score)
 
 
 @lru_cache(maxsize=64)

@@ -29,7 +29,7 @@ class Box:
     @staticmethod
     def of(volume: LoadedSeries) -> Box:
         assert volume.affine is not None
-        spacing = np.array(volume.spacing, np.float64)
+        spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
         frame = np.linalg.inv(volume.affine)[:3] * spacing[:, None]
         return Box(frame, (np.array(volume.pixels.shape) - 1) * spacing)
 

@@ -18,7 +18,7 @@ from inference.verification.volume_cloud import Cloud
 # Patients lie up to this much turned about each axis of the scanner, beyond what descent finds by itself.
 START_DEGREES = 20.0
 # The scans of one patient begin and end elsewhere: starts reach from equal lower to equal upper ends, this far apart.
-START_STEP_MM, MAX_STARTS_ALONG = 15.0, 40
+START_STEP_MM, MAX_STARTS_ALONG = 12.0, 40
 # A start is judged as if at least this share of its points were in the other's field of view.
 LEAST_OVERLAP = 0.35
 _REACH = 3.0
@@ -38,13 +38,21 @@ class Stage:
 
 
 STAGES = (
-    Stage(100, 14.0, 0, 12),
-    Stage(100, 11.0, 3, 5),
-    Stage(200, 7.0, 4, 3),
-    Stage(400, 4.0, 3, 2),
+    Stage(80, 14.0, 0, 10),
+    Stage(80, 11.0, 2, 4),
+    Stage(128, 7.0, 3, 2),
+    Stage(256, 4.0, 3, 1),
+    Stage(400, 2.0, 3, 1),
+    Stage(900, 1.0, 3, 1),
+)
+# Vertebrae are alike and ribs too: a trunk has many places where it nearly fits.
+TRUNK_STAGES = (
+    Stage(96, 14.0, 0, 16),
+    Stage(96, 11.0, 3, 6),
+    Stage(160, 7.0, 4, 3),
+    Stage(320, 4.0, 4, 2),
     Stage(500, 2.0, 4, 1),
-    Stage(900, 1.2, 2, 1),
-    Stage(1800, 0.9, 2, 1),
+    Stage(900, 1.0, 4, 1),
 )
 
 
@@ -59,12 +67,12 @@ class _Starts:
         return _Starts(self.turns[numbers], self.shifts[numbers])
 
 
-def register(moving: Cloud, fixed: Cloud, of: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """(4, 4) that takes the moving surface, or those of its points (n,), onto the fixed one; LPS millimetres."""
-    chosen = np.ones(len(moving), bool) if of is None else of
-    all_points, all_normals = moving.points[chosen], moving.normals[chosen]
+def register(moving: Cloud, fixed: Cloud) -> NDArray[np.float64]:
+    """(4, 4) that takes what keeps still of the moving surface onto the fixed one; LPS millimetres."""
+    still = moving.still()
+    all_points, all_normals = moving.points[still], moving.normals[still]
     motions = _starts(moving.points, fixed.points)
-    for stage in STAGES:
+    for stage in TRUNK_STAGES if moving.is_trunk else STAGES:
         points, normals = all_points[: stage.points], all_normals[: stage.points]
         for _ in range(stage.rounds):
             motions = _improved(motions, points, normals, fixed, stage.scale)
@@ -77,7 +85,7 @@ def register(moving: Cloud, fixed: Cloud, of: NDArray[np.bool_] | None = None) -
 
 
 def _starts(moving: Vector, fixed: Vector) -> _Starts:
-    """Turned about each axis or not at all, centred on each other across the body, at several heights."""
+    """Turned about each axis or not at all, medians on each other across the body, at several heights."""
     from scipy.spatial.transform import Rotation
 
     vectors = np.vstack([np.zeros(3), START_DEGREES * np.eye(3), -START_DEGREES * np.eye(3)])
@@ -86,10 +94,11 @@ def _starts(moving: Vector, fixed: Vector) -> _Starts:
     for turn in Rotation.from_rotvec(vectors, degrees=True).as_matrix():
         turned = moving @ turn.T
         below, above = low - turned.min(axis=0), high - turned.max(axis=0)
+        across = np.median(fixed[:, :2], axis=0) - np.median(turned[:, :2], axis=0)
         count = min(MAX_STARTS_ALONG, 1 + int(np.ceil(abs(above[2] - below[2]) / START_STEP_MM)))
         for height in np.linspace(below[2], above[2], count):
             turns.append(turn)
-            shifts.append([*(below[:2] + above[:2]) / 2, height])
+            shifts.append([*across, height])
     return _Starts(np.array(turns), np.array(shifts))
 
 

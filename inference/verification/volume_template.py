@@ -2,7 +2,8 @@
 
 ::
 
-    4s  magic "MRVT"      B  format      B  number of surfaces      I  length of what follows, inflated
+    4s  magic "MRVT"      B  format      B  number of surfaces
+    I   length of what follows, inflated            I  CRC-32 of that
     deflated (RFC 1951):
         12 + 3 float32    frame and lengths of the field of view
         3 float32         origin of the points, LPS millimetres
@@ -32,9 +33,9 @@ FORMAT = 1
 UNIT_MM = 0.05
 NAMES = ("bone", "skin", "inner")
 MAX_POINTS = 4096
-MAX_BYTES = 65536
+MAX_BYTES = 1 << 17
 _MAGIC = b"MRVT"
-_HEAD = struct.Struct("<4sBBI")
+_HEAD = struct.Struct("<4sBBII")
 _PLACE = struct.Struct("<18f")
 _SURFACE = struct.Struct("<BH")
 _BYTES_A_POINT = 8
@@ -60,7 +61,8 @@ def pack(box: Box, surfaces: Sequence[Surface]) -> bytes:
         parts.append(np.ascontiguousarray(_octahedral(normals[order]).T).tobytes())
     content = b"".join(parts)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return _HEAD.pack(_MAGIC, FORMAT, len(surfaces), len(content)) + deflate.compress(content) + deflate.flush()
+    head = _HEAD.pack(_MAGIC, FORMAT, len(surfaces), len(content), zlib.crc32(content))
+    return head + deflate.compress(content) + deflate.flush()
 
 
 def unpack(data: bytes) -> tuple[Box, list[Surface]]:
@@ -73,7 +75,7 @@ def unpack(data: bytes) -> tuple[Box, list[Surface]]:
     """
     if not _HEAD.size <= len(data) <= MAX_BYTES:
         raise _damaged("length")
-    magic, written, count, length = _HEAD.unpack_from(data)
+    magic, written, count, length, checksum = _HEAD.unpack_from(data)
     if magic != _MAGIC:
         raise _damaged("magic")
     if written != FORMAT:
@@ -82,6 +84,8 @@ def unpack(data: bytes) -> tuple[Box, list[Surface]]:
             reason="TEMPLATE_VERSION",
         )
     content = _inflated(data[_HEAD.size :], length)
+    if zlib.crc32(content) != checksum:
+        raise _damaged("checksum")
     try:
         place = np.array(_PLACE.unpack_from(content), np.float64)
         surfaces = list(_surfaces(content, count, place[15:]))
