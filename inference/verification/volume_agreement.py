@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.imaging.grid import Vector
-from inference.verification.volume_cloud import Cloud
+from inference.verification.volume_cloud import Cloud, are_trunks
 
 # Residual at which a point counts half: scans of one person agree within a fraction of it, of two people seldom.
 HALF_MM = 0.7
+# Breath moves a trunk: with this its scores mean much the same as those of heads.
+TRUNK_HALF_MM = 1.2
 # A neighbour further away says nothing (points are about a centimetre apart), nor does one that looks elsewhere.
 REACH_MM, LEAST_NORMAL = 20.0, 1.6
 EDGE_MM = 4.0
@@ -38,12 +40,14 @@ class Agreement:
 
 def agreement(moving: Cloud, fixed: Cloud, transform: NDArray[np.float64]) -> Agreement:
     """How well ``moving``, taken onto ``fixed`` by ``transform`` (4, 4), agrees with it."""
+    trunks = are_trunks(moving, fixed)
+    half = TRUNK_HALF_MM if trunks else HALF_MM
     ways = [
-        residuals(moving, fixed, transform)[moving.still()],
-        residuals(fixed, moving, np.asarray(np.linalg.inv(transform), np.float64))[fixed.still()],
+        residuals(moving, fixed, transform)[moving.still(trunks)],
+        residuals(fixed, moving, np.asarray(np.linalg.inv(transform), np.float64))[fixed.still(trunks)],
     ]
     compared = [way[~np.isnan(way)] for way in ways]
-    scores = [float((1.0 / (1.0 + np.square(way / HALF_MM))).sum() / (len(way) + DOUBT_POINTS)) for way in compared]
+    scores = [float((1.0 / (1.0 + np.square(way / half))).sum() / (len(way) + DOUBT_POINTS)) for way in compared]
     medians = [float(np.median(way)) if len(way) else np.inf for way in compared]
     return Agreement(
         score=float(np.mean(scores)),

@@ -52,15 +52,15 @@ class Cloud:
         order = np.argsort(np.arange(len(points)) * _GOLDEN % 1.0, kind="stable")
         points, normals = points[order], normals[order]
         self.points, self.normals, self.box = points, normals, box
-        self.is_trunk = float(np.ptp(points[:, 0])) > TRUNK_MM
+        self.width = float(np.ptp(points[:, 0]))
         self._tree: Any = cKDTree(_joined(points, normals), leafsize=_LEAF, balanced_tree=False)
 
     def __len__(self) -> int:
         return len(self.points)
 
-    def still(self) -> NDArray[np.bool_]:
+    def still(self, trunk: bool) -> NDArray[np.bool_]:
         """(n,) which points move least against each other: all of a head, and of a trunk the spine and what is near."""
-        if not self.is_trunk:
+        if not trunk:
             return np.ones(len(self), bool)
         return np.asarray(self.points[:, 1] > np.median(self.points[:, 1]))
 
@@ -71,6 +71,11 @@ class Cloud:
         """
         distance, number = self._tree.query(_joined(points, normals), distance_upper_bound=within)
         return distance, np.where(np.isfinite(distance), number, 0)
+
+
+def are_trunks(first: Cloud, second: Cloud) -> bool:
+    """Whether both show a trunk: a head with shoulders and a head without are compared as heads."""
+    return min(first.width, second.width) > TRUNK_MM
 
 
 def _joined(points: Vector, normals: Vector) -> Vector:

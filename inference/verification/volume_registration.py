@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.imaging.grid import Vector
-from inference.verification.volume_cloud import Cloud
+from inference.verification.volume_cloud import Cloud, are_trunks
 
 # Patients lie up to this much turned about each axis of the scanner, beyond what descent finds by itself.
 START_DEGREES = 20.0
@@ -69,10 +69,11 @@ class _Starts:
 
 def register(moving: Cloud, fixed: Cloud) -> NDArray[np.float64]:
     """(4, 4) that takes what keeps still of the moving surface onto the fixed one; LPS millimetres."""
-    still = moving.still()
+    trunks = are_trunks(moving, fixed)
+    still = moving.still(trunks)
     all_points, all_normals = moving.points[still], moving.normals[still]
     motions = _starts(moving.points, fixed.points)
-    for stage in TRUNK_STAGES if moving.is_trunk else STAGES:
+    for stage in TRUNK_STAGES if trunks else STAGES:
         points, normals = all_points[: stage.points], all_normals[: stage.points]
         for _ in range(stage.rounds):
             motions = _improved(motions, points, normals, fixed, stage.scale)
