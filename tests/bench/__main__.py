@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.bench import cstore, decision, passing
+from tests.bench import cstore, decision, evaluator, passing
 
 
 def main() -> None:
-    figures = {"cstore": cstore.main(["--many", "10000"]), "decision": decision.main(), "passing": passing.main()}
+    figures = {
+        "cstore": cstore.main(["--many", "10000"]),
+        "decision": decision.main(),
+        "passing": passing.main(),
+        "evaluator": evaluator.main(),
+    }
     path = Path("reports") / "bench.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(figures, indent=1, default=str) + "\n")

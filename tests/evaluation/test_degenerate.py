@@ -180,6 +180,13 @@ def test_errors_that_never_happened_are_bounded_by_the_rule_of_three() -> None:
     assert "rule of three" in miss.note and miss.patients == 30
 
 
+def test_the_rule_of_three_counts_people_who_could_have_erred() -> None:
+    rows = [*rows_of(15, 2), *(replace(row, patient_id="Q" + row.patient_id) for row in rows_of(40, 1))]
+    matrix = np.array([[float(p.patient_id == g.patient_id) for g in rows] for p in rows])
+    hit = run(rows, matrix).measures.closed_set.rank["1"]
+    assert hit.patients == 15 and hit.low == pytest.approx(1 - 3 / 15)
+
+
 def test_rates_that_too_few_impostors_support() -> None:
     found = run(rows_of(5, 2), options=replace(OPTIONS, fmrs=(0.1, 1e-3))).measures.verification
     assert found.fnmr["0.1"].value is not None

@@ -8,6 +8,7 @@ S. Pankanti, "Error analysis of pattern recognition systems", 2004), so that int
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from training.evaluation.table import Bools, Codes, Floats
 _ENTRIES = 1 << 21
 # An event that never happened in n independent trials has a rate below 3 / n with 95 % confidence (rule of three).
 RULE_OF_THREE = 3.0
+COVERAGE = 0.95
 
 
 class Statistic(Protocol):
@@ -46,16 +48,27 @@ def draw_weights(patients: Codes, rounds: int, seed: int) -> Iterator[Floats]:
         yield times[:, places].astype(np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """How many trials a figure is made of, and how many people they come from."""
+
+    n: int
+    patients: int
+
+    @classmethod
+    def among(cls, patients: Codes, chosen: Bools) -> Trials:
+        return cls(int(chosen.sum()), len(np.unique(patients[chosen])))
+
+
 class Estimates:
     """Exact values and intervals of some statistics on the same probes, by name."""
 
     def __init__(self, patients: Codes, statistics: Mapping[str, Statistic], options: Options) -> None:
-        self.patients = len(np.unique(patients))
         self.exact = {
             f"{kind}.{name}": value for kind, one in statistics.items() for name, value in one.exact().items()
         }
         self._bounds: dict[str, tuple[float, float]] = {}
-        if self.patients > 1 and options.rounds:
+        if options.rounds and len(np.unique(patients)) > 1:
             self._draw(patients, statistics, options)
 
     def _draw(self, patients: Codes, statistics: Mapping[str, Statistic], options: Options) -> None:
@@ -64,17 +77,16 @@ class Estimates:
             for kind, one in statistics.items():
                 for name, values in one.drawn(weights).items():
                     drawn[f"{kind}.{name}"].append(values)
-        shares = [(1 - options.coverage) / 2, (1 + options.coverage) / 2]
         for name, parts in drawn.items():
             values = np.concatenate(parts)
             values = values[np.isfinite(values)]
             # A figure that most draws leave undefined has no interval worth the name.
             if 2 * len(values) >= options.rounds:
-                low, high = np.quantile(values, shares)
+                low, high = np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
                 self._bounds[name] = (float(low), float(high))
 
-    def figure(self, name: str, n: int, *, rate: bool = False, missing: str = "") -> Figure:
-        """One figure of ``n`` trials.
+    def figure(self, name: str, trials: Trials, *, rate: bool = False, missing: str = "") -> Figure:
+        """One figure.
 
         rate
             whether it is a share of trials, so that the rule of three applies at 0 and at 1.
@@ -83,19 +95,19 @@ class Estimates:
         """
         value = self.exact[name]
         if not np.isfinite(value):
-            return Figure(None, n=n, patients=self.patients, note=missing or "undefined on these data")
+            return Figure(None, n=trials.n, patients=trials.patients, note=missing or "undefined on these data")
         low, high = None, None
         note = "no interval: too few patients, or no rounds"
         if name in self._bounds:
             # Figures that chance can only worsen (ECE, say) are drawn on one side of what was seen.
             low, high = (pick(value, bound) for pick, bound in zip((min, max), self._bounds[name], strict=True))
             note = ""
-        if rate and n and value in (0.0, 1.0):
-            reach = min(1.0, RULE_OF_THREE / self.patients)
+        if rate and trials.n and value in (0.0, 1.0):
+            reach = min(1.0, RULE_OF_THREE / trials.patients)
             low, high = (0.0, reach) if value == 0.0 else (1.0 - reach, 1.0)
             kind = "no" if value == 0.0 else "every"
-            note = f"{kind} event in {self.patients} patients: rule of three"
-        return Figure(float(value), low, high, n, self.patients, note)
+            note = f"{kind} event in {trials.patients} patients: rule of three"
+        return Figure(float(value), low, high, trials.n, trials.patients, note)
 
 
 def weighted_mean(weights: Floats, values: Floats, among: Bools) -> Floats:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from training.evaluation.bootstrap import Estimates, weighted_mean
+from training.evaluation.bootstrap import Estimates, Trials, weighted_mean
 from training.evaluation.figures import ClosedSet, Figure
 from training.evaluation.options import Options
 from training.evaluation.table import Bools, Floats
@@ -50,7 +50,7 @@ class ClosedSetStatistic:
 
 def closed_set(trial: Trial, estimates: Estimates, options: Options, kind: str = "closed") -> ClosedSet:
     """The figures of a :class:`ClosedSetStatistic` that went by the name ``kind``."""
-    mated = int(trial.mated.sum())
+    mated = Trials.among(trial.patient, trial.mated)
     gallery = trial.compared[trial.mated] + 1
 
     def figure(name: str, rate: bool = False) -> Figure:
@@ -58,7 +58,7 @@ def closed_set(trial: Trial, estimates: Estimates, options: Options, kind: str =
 
     return ClosedSet(
         gallery=int(gallery.max(initial=0)),
-        mean_gallery=float(gallery.mean()) if mated else 0.0,
+        mean_gallery=float(gallery.mean()) if mated.n else 0.0,
         rank={str(k): figure(f"rank {k}", rate=True) for k in options.ranks},
         percentile_rank={f"{p:g}": figure(f"percentile {p:g}", rate=True) for p in options.percentiles},
         mrr=figure("mrr"),

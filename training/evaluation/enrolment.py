@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.evaluation.bootstrap import Estimates, Statistic, weighted_mean
+from training.evaluation.bootstrap import Estimates, Statistic, Trials, weighted_mean
 from training.evaluation.closed_set import ClosedSetStatistic
 from training.evaluation.figures import Enrolment
 from training.evaluation.open_set import FixedThresholdStatistic, OpenSetStatistic, open_set
@@ -53,13 +53,13 @@ def enrolment(table: Table, failed: Bools, trial: Trial, thresholds: Floats, opt
         "fixed": FixedThresholdStatistic(whole, thresholds, options),
     }
     estimates = Estimates(whole.patient, statistics, options)
-    mated, searches = int(whole.mated.sum()), int(whole.searched.sum())
+    mated, searches = Trials.among(whole.patient, whole.mated), int(whole.searched.sum())
     return Enrolment(
         images=len(table),
         failed_images=int(failed.sum()),
         patients=len(everybody),
         failed_patients=len(everybody) - len(enrolled),
-        failure_rate=rate.figure("failure.rate", len(table), rate=True),
+        failure_rate=rate.figure("failure.rate", Trials(len(table), len(everybody)), rate=True),
         generalised=open_set(whole, thresholds, searches, estimates, options),
         generalised_rank={
             str(k): estimates.figure(f"closed.rank {k}", mated, rate=True, missing="no probe has a mate")

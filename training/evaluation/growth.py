@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.evaluation.bootstrap import Estimates
+from training.evaluation.bootstrap import Estimates, Trials
 from training.evaluation.closed_set import ClosedSetStatistic
 from training.evaluation.distractors import GrowingGalleries
 from training.evaluation.figures import Figure, GallerySize
@@ -61,7 +61,7 @@ def _in(trial: Trial, growing: GrowingGalleries, draw: int, place: int, size: in
 
 
 def _point(size: int, draws: int, trial: Trial, estimates: Estimates, options: Options) -> GallerySize:
-    mated, searches = int(trial.mated.sum()), int(trial.searched.sum())
+    mated, searches = Trials.among(trial.patient, trial.mated), int(trial.searched.sum())
 
     def figure(name: str) -> Figure:
         return estimates.figure(f"mean.{name}", mated, rate=True, missing="no probe has a mate in the gallery")
@@ -70,5 +70,7 @@ def _point(size: int, draws: int, trial: Trial, estimates: Estimates, options: O
     for rate in options.fpirs:
         note = f"not supported by {searches} non-mated searches"
         supported = rate * searches >= 1
-        fnir[f"{rate:g}"] = figure(f"fnir {rate:g} 1") if supported else Figure(None, n=mated, note=note)
+        fnir[f"{rate:g}"] = (
+            figure(f"fnir {rate:g} 1") if supported else Figure(None, n=mated.n, patients=mated.patients, note=note)
+        )
     return GallerySize(size, draws, {str(k): figure(f"rank {k}") for k in options.ranks}, fnir)

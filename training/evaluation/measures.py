@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.evaluation.bootstrap import Estimates, Statistic
+from training.evaluation.bootstrap import Estimates, Statistic, Trials
 from training.evaluation.closed_set import ClosedSetStatistic, closed_set
 from training.evaluation.figures import Figure, Likelihood, Measures, ReliabilityBin
 from training.evaluation.likelihood import Evidence, LikelihoodStatistic
 from training.evaluation.open_set import FixedThresholdStatistic, OpenSetStatistic, open_set
 from training.evaluation.options import Options
-from training.evaluation.table import Floats
+from training.evaluation.table import Codes, Floats
 from training.evaluation.trial import Trial
 from training.evaluation.verification import VerificationStatistic, verification
 
@@ -52,18 +52,22 @@ def measure(
         probes=len(trial),
         patients=len(np.unique(trial.patient)),
         closed_set=closed_set(trial, estimates, options),
-        verification=verification(compare, int(trial.mated.sum()), int(trial.compared.sum()), estimates, options),
+        verification=verification(compare, trial, estimates, options),
         open_set=open_set(trial, thresholds, searches, estimates, options),
-        likelihood=_likelihood(judge, evidence, estimates) if judge is not None and evidence is not None else None,
+        likelihood=_likelihood(judge, evidence, trial.patient, estimates)
+        if judge is not None and evidence is not None
+        else None,
     )
 
 
-def _likelihood(judge: LikelihoodStatistic, evidence: Evidence, estimates: Estimates) -> Likelihood:
+def _likelihood(judge: LikelihoodStatistic, evidence: Evidence, patients: Codes, estimates: Estimates) -> Likelihood:
     mated = np.sort(evidence.mated[~np.isnan(evidence.mated)])
     others = np.sort(evidence.nonmated[~np.isnan(evidence.nonmated)])
 
+    trials = Trials.among(patients, ~np.isnan(evidence.mated))
+
     def figure(name: str) -> Figure:
-        return estimates.figure(f"likelihood.{name}", len(mated), missing="mated or non-mated comparisons are missing")
+        return estimates.figure(f"likelihood.{name}", trials, missing="mated or non-mated comparisons are missing")
 
     return Likelihood(
         method=evidence.method,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from training.evaluation.bootstrap import Estimates, weighted_mean
+from training.evaluation.bootstrap import Estimates, Trials, weighted_mean
 from training.evaluation.figures import Figure, OpenSet, OperatingPoint, Points
 from training.evaluation.options import Options
 from training.evaluation.table import Bools, Floats
@@ -119,7 +119,7 @@ def open_set(trial: Trial, thresholds: Floats, supported: int, estimates: Estima
     supported
         how many non-mated searches set these thresholds.
     """
-    mated, searches = int(trial.mated.sum()), int(trial.searched.sum())
+    mated, searches = (Trials.among(trial.patient, some) for some in (trial.mated, trial.searched))
     kind = "open" if any(name.startswith("open.") for name in estimates.exact) else "fixed"
     no_mates = "no probe has a mate in the gallery"
     points = []
@@ -130,7 +130,6 @@ def open_set(trial: Trial, thresholds: Floats, supported: int, estimates: Estima
             empty = Figure(
                 None,
                 n=supported,
-                patients=estimates.patients,
                 note=f"not supported: {need} non-mated searches are needed, there are {supported}",
             )
             points.append(OperatingPoint(rate, None, empty, empty, dict.fromkeys(names, empty)))
@@ -141,7 +140,7 @@ def open_set(trial: Trial, thresholds: Floats, supported: int, estimates: Estima
         observed = estimates.figure(f"fixed.observed {rate:g}", searches, rate=True)
         selectivity = estimates.figure(f"fixed.selectivity {rate:g}", searches)
         points.append(OperatingPoint(rate, threshold, observed, selectivity, fnir))
-    return OpenSet(mated, searches, tuple(points), _det(trial))
+    return OpenSet(mated.n, searches.n, tuple(points), _det(trial))
 
 
 def _det(trial: Trial) -> Points:

@@ -37,7 +37,7 @@ class Options:
     gallery_sizes
         patients enrolled at each point of the distractor curve; None is the full gallery and steps of half a decade
         below it. draws: random nested galleries per curve.
-    rounds, coverage, seed
+    rounds, seed
         of the bootstrap over patients, and of every other random draw; 0 rounds give no intervals.
     normalisations, closest
         score normalisations to measure beside the raw scores (they need a cohort); ``closest`` cohort scores make the
@@ -66,7 +66,6 @@ class Options:
     gallery_sizes: tuple[int, ...] | None = None
     draws: int = 5
     rounds: int = 1000
-    coverage: float = 0.95
     seed: int = 0
     normalisations: tuple[Normalisation, ...] = ("z", "t", "s", "as")
     closest: int = 200
@@ -74,10 +73,10 @@ class Options:
     block_scores: int = 1 << 23
 
     def __post_init__(self) -> None:
-        rates = (*self.fmrs, *self.fpirs, self.coverage)
+        rates = (*self.fmrs, *self.fpirs)
         counts = (self.candidates, self.draws, self.closest, self.lr_comparisons, self.block_scores, *self.ranks)
         faults = {
-            "rates and coverage lie between 0 and 1": all(0 < rate < 1 for rate in rates),
+            "rates lie between 0 and 1": all(0 < rate < 1 for rate in rates),
             "candidates, draws, closest, lr_comparisons, block_scores and ranks are positive": min(counts) > 0,
             "rounds and days are not negative": min(self.rounds, self.rule.min_days, *self.interval_days) >= 0,
             "percentiles lie in (0, 100]": all(0 < share <= 100 for share in self.percentiles),

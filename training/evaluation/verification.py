@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from training.evaluation import roc
-from training.evaluation.bootstrap import Estimates
+from training.evaluation.bootstrap import Estimates, Trials
 from training.evaluation.figures import Figure, Points, Verification
 from training.evaluation.options import Options
 from training.evaluation.table import Codes, Floats
-from training.evaluation.trial import Counts
+from training.evaluation.trial import Counts, Trial
 
 _CURVE_POINTS = 300
 
@@ -93,10 +93,11 @@ class VerificationStatistic:
 
 
 def verification(
-    statistic: VerificationStatistic, mated: int, nonmated: int, estimates: Estimates, options: Options
+    statistic: VerificationStatistic, trial: Trial, estimates: Estimates, options: Options
 ) -> Verification:
     """The figures of a statistic that went by the name "verification"."""
-    missing = "there are no mated comparisons" if not mated else "there are no non-mated comparisons"
+    mated, nonmated = Trials.among(trial.patient, trial.mated), int(trial.compared.sum())
+    missing = "there are no mated comparisons" if not mated.n else "there are no non-mated comparisons"
 
     def figure(name: str, rate: bool = False) -> Figure:
         return estimates.figure(f"verification.{name}", mated, rate=rate, missing=missing)
@@ -107,10 +108,10 @@ def verification(
         if one.value is not None and rate * nonmated < 1:
             need = int(np.ceil(1 / rate))
             note = f"not supported: {need} non-mated comparisons are needed, there are {nonmated}"
-            one = Figure(None, n=mated, patients=one.patients, note=note)
+            one = Figure(None, n=mated.n, patients=mated.patients, note=note)
         fnmr[f"{rate:g}"] = one
     return Verification(
-        mated, nonmated, figure("eer"), figure("auc"), fnmr, _points(statistic) if statistic.defined else ()
+        mated.n, nonmated, figure("eer"), figure("auc"), fnmr, _points(statistic) if statistic.defined else ()
     )
 
 
