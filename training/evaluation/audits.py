@@ -27,6 +27,12 @@ _BLOCK = 4096
 # How much more often than by chance the studies of one person may come from one machine.
 _DEVICE_LIFT, _DEVICE_P = 1.5, 0.01
 _PERMUTATIONS = 400
+# What may betray a machine: a column of the manifest, and what headers say of it.
+_TRACES = {
+    "device": ("StationName",),
+    "site": ("InstitutionName",),
+    "make": ("Manufacturer", "ManufacturerModelName"),
+}
 Tell = Callable[[str, int, int], None]
 
 
@@ -78,14 +84,21 @@ def shared_study(enrolled: Enrolled) -> Audit:
 def device(enrolled: Enrolled, seed: int = 0) -> Audit:
     """Whether the machine alone tells the patient: studies of one person share a machine more often than by chance.
 
-    ``value`` and ``expected`` are the share of pairs of one person's studies that were made on one machine, and that
-    share when machines are dealt to studies at random.
+    Asked of the device, of the site, and of the make that headers name. ``value`` and ``expected`` are the share of
+    pairs of one person's studies that were made on one machine, and that share when machines are dealt to studies at
+    random.
     """
-    machines, persons = _machines(enrolled)
-    known = len(persons)
+    found = [audit for what in _TRACES if (audit := _device(enrolled, what, seed)) is not None]
+    if not found:
+        return Audit(DEVICE, True, "One machine, or nobody with two studies of known machine: nothing to tell.")
+    return min(found, key=lambda audit: audit.passed)
+
+
+def _device(enrolled: Enrolled, what: str, seed: int) -> Audit | None:
+    machines, persons = _machines(enrolled, what)
     pairs = _same_person_pairs(persons)
     if len(np.unique(machines)) < 2 or not len(pairs):
-        return Audit(DEVICE, True, "One machine, or nobody with two studies of known machine: nothing to tell.")
+        return None
     observed = float((machines[pairs[:, 0]] == machines[pairs[:, 1]]).mean())
     rng = np.random.default_rng(seed)
     dealt = np.empty(_PERMUTATIONS)
@@ -96,11 +109,11 @@ def device(enrolled: Enrolled, seed: int = 0) -> Audit:
     p = float((1 + (dealt >= observed).sum()) / (1 + _PERMUTATIONS))
     passed = not (observed > _DEVICE_LIFT * expected and p <= _DEVICE_P)
     statement = (
-        f"Of {len(pairs)} pairs of studies of one person, {observed:.0%} were made on one machine; by chance it would "
-        f"be {expected:.0%} ({known} studies, {len(np.unique(machines))} machines, p = {p:.3f})."
+        f"Of {len(pairs)} pairs of studies of one person, {observed:.0%} share their {what}; by chance it would be "
+        f"{expected:.0%} ({len(persons)} studies, {len(np.unique(machines))} of a kind, p = {p:.3f})."
     )
     if not passed:
-        statement += " The machine is a shortcut to the person: only figures against impostors of one machine count."
+        statement += f" The {what} is a shortcut to the person: only figures against impostors of one {what} count."
     return Audit(DEVICE, passed, statement, observed, expected)
 
 
@@ -135,17 +148,12 @@ def splits(rows: Sequence[Row]) -> Audit:
     return Audit(SPLITS, False, statement, float(len(found)), 0.0, tuple(found[:EXAMPLES]))
 
 
-def _machines(enrolled: Enrolled) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _machines(enrolled: Enrolled, what: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Machine and person of every study whose machine is known; of one study's images the first speaks."""
     machines: dict[tuple[str, ...], tuple[str, ...]] = {}
     for row, words in zip(enrolled.rows, enrolled.words, strict=True):
         said = dict(words)
-        named = row.device or said.get("StationName", "")
-        machine = (
-            (row.site, named)
-            if named or row.site
-            else (said.get("Manufacturer", ""), said.get("ManufacturerModelName", ""))
-        )
+        machine = (getattr(row, what, ""), *(said.get(word, "") for word in _TRACES[what]))
         if any(machine):
             machines.setdefault((row.issuer, row.patient_id, row.study), (*machine, row.modality))
     persons = [key[:2] for key in machines]
