@@ -8,12 +8,15 @@ from dicom_node.cli.phantoms import demo_cohort
 from dicom_node.demo import DEMO_SEED
 from tests.bench.decision import SEED as BENCH_SEED
 from training.cohort import person
-from training.recipes.phantoms import CALIBRATION_SEED, FACE_SEED, GENERAL_SEED
+from training.recipes.phantoms import CALIBRATION_SEED, DECISIONS_SEED, FACE_SEED, GENERAL_SEED
+from training.studies.nuisances import NUISANCE_SEED
+from training.studies.verification import VERIFICATION_SEED
 
 
 def test_every_use_of_phantoms_has_a_seed_of_its_own() -> None:
     tour = inspect.signature(demo_cohort).parameters["seed"].default
-    seeds = [GENERAL_SEED, FACE_SEED, CALIBRATION_SEED, DEMO_SEED, BENCH_SEED, tour]
+    studies = [VERIFICATION_SEED, VERIFICATION_SEED + 1, DECISIONS_SEED, NUISANCE_SEED]
+    seeds = [GENERAL_SEED, FACE_SEED, CALIBRATION_SEED, DEMO_SEED, BENCH_SEED, tour, *studies]
     assert len(set(seeds)) == len(seeds)
 
 
