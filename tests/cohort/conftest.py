@@ -33,6 +33,10 @@ STILL = Dials(
         tube=0.0,
         streaks=0.0,
         short=0.0,
+        brow=0.0,
+        strap=0.0,
+        gap=0.0,
+        gantry=0.0,
     ),
     chest_film=replace(
         SMALL.chest_film,

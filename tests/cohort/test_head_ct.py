@@ -74,7 +74,7 @@ def test_the_face_looks_forward_and_the_vertex_is_up(still: Dials) -> None:
 
 
 def test_bones_stay_with_the_person_and_differ_between_persons(small: Dials) -> None:
-    whole = replace(small, head_ct=replace(small.head_ct, short=0.0, head_rest=0.0))
+    whole = replace(small, head_ct=replace(small.head_ct, short=0.0, brow=0.0, gantry=0.0, strap=0.0, head_rest=0.0))
     people = [person(2, n) for n in range(1, 5)]
     scans = [[in_head_frame(who, visit(who, n, whole)) for n in (0, 1)] for who in people]
     for threshold, least in ((250, 0.75), (-300, 0.93)):

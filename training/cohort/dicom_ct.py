@@ -38,23 +38,26 @@ def write_ct_volume(
     folder.mkdir(parents=True, exist_ok=True)
     ds = base(who, when, "head-ct", "CT", CTImageStorage)
     scan = when.head_ct
-    spacing, rows, columns = float(affine[2, 0]), float(affine[1, 1]), float(affine[0, 2])
+    # Slices are further apart along the table than along their normal when the gantry is tilted.
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    normal = np.cross(affine[:3, 2] / steps[2], affine[:3, 1] / steps[1])
+    spacing = abs(float(normal @ affine[:3, 0]))
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    ds.StudyDescription, ds.SeriesDescription, ds.ProtocolName = "CT HEAD", f"HEAD {spacing:g}", "HEAD ROUTINE"
+    ds.StudyDescription, ds.SeriesDescription, ds.ProtocolName = "CT HEAD", f"HEAD {scan.spacing:g}", "HEAD ROUTINE"
     ds.BodyPartExamined = "HEAD"
     ds.AnatomicRegionSequence = anatomic_region("69536005", "Head")
-    ds.PatientPosition = "HFS"
+    ds.PatientPosition = ("FF" if scan.feet_first else "HF") + ("P" if scan.prone else "S")
     ds.KVP, ds.XRayTubeCurrent, ds.ExposureTime = 120, round(2400 / scan.noise), 1000
-    ds.ConvolutionKernel = "PH60s" if scan.sharp else "PH30f"
+    ds.ConvolutionKernel = "PH60s" if scan.sharp else "PI30f" if scan.iterative else "PH30f"
     ds.ReconstructionDiameter = scan.field_of_view
-    ds.SliceThickness = f"{spacing:g}"
-    ds.SpacingBetweenSlices = f"{spacing:g}"
-    ds.GantryDetectorTilt = 0
+    ds.SliceThickness = f"{scan.thickness * spacing:.3g}"
+    ds.SpacingBetweenSlices = decimal(spacing)
+    ds.GantryDetectorTilt = decimal(scan.gantry)
     ds.AcquisitionNumber = 1
     ds.FrameOfReferenceUID = uid(who.seed, "frame", who.number, when.number, "head-ct")
     ds.PositionReferenceIndicator = ""
-    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    ds.PixelSpacing = [decimal(rows), decimal(columns)]
+    ds.ImageOrientationPatient = [decimal(v) for v in (*affine[:3, 2] / steps[2], *affine[:3, 1] / steps[1])]
+    ds.PixelSpacing = [decimal(steps[1]), decimal(steps[2])]
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = volume.shape[1:]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
@@ -62,13 +65,16 @@ def write_ct_volume(
     ds.WindowCenter, ds.WindowWidth = 40, 400
     ds = change(ds) if change else ds
     order = range(len(volume)) if scan.feet_first_order else reversed(range(len(volume)))
+    lost = {round(share * (len(volume) - 1)) for share in scan.dropped}
     files = []
     for number, index in enumerate(order, start=1):
+        if index in lost:
+            continue
         position = affine @ np.array([index, 0, 0, 1.0])
         ds.SOPInstanceUID = instance_uid(who, when, "head-ct", 1, number)
         ds.InstanceNumber = number
         ds.ImagePositionPatient = [decimal(v) for v in position[:3]]
-        ds.SliceLocation = decimal(position[2])
+        ds.SliceLocation = decimal(abs(float(normal @ position[:3])) if scan.gantry else position[2])
         ds.PixelData = (volume[index] - _INTERCEPT).astype("<u2").tobytes()
         files.append(write(ds, folder / f"{number:04d}.dcm"))
     return files

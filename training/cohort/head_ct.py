@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from training.cohort.chance import stream
 from training.cohort.dials.head_ct import HeadCtVisit
+from training.cohort.head import hardware
 from training.cohort.head.frame import Head
 from training.cohort.head.phantom import head_image
 from training.cohort.head.today import head_of
-from training.cohort.implicit import Chain, Field, lay, rotation
+from training.cohort.implicit import Field, Matrix, rotation
 from training.cohort.person import Person
 from training.cohort.sampling import Grid, Slab
 from training.cohort.visit import Visit
@@ -25,28 +26,38 @@ def head_ct(who: Person, when: Visit) -> tuple[NDArray[np.int16], NDArray[np.flo
     Returns
     -------
     volume
-        int16 Hounsfield units (slices, rows, columns), slices from the feet upwards, -1024 to 3071.
+        int16 Hounsfield units (slices, rows, columns), slices from the feet upwards, -1024 to 3071. Rows and columns
+        run backwards and to the left, of a prone patient forwards and to the right.
     affine
-        (4, 4) float64 from voxel index (slice, row, column, 1) to patient LPS millimetres.
+        (4, 4) float64 from voxel index (slice, row, column, 1) to patient LPS millimetres; sheared by a tilted gantry.
     """
     scan = when.head_ct
-    head = head_of(who, when, scan)
+    head = head_of(who, when, scan, down=(0.0, -1.0 if scan.prone else 1.0, 0.0))
     grid = _grid(head, scan)
-    edge = (0.7 if scan.sharp else 1.0) * (grid.spacing[1] + 0.25 * grid.spacing[0])
-    volume = head_image(grid, head, edge, around=lambda slab, image: _lay_around(slab, image, head, scan))
-    if scan.tube:
-        _lay_tube(grid, head, volume, edge)
+    edge = (0.7 if scan.sharp else 1.0) * (grid.spacing[1] + 0.25 * scan.thickness * grid.spacing[0])
+
+    def around(slab: Slab, image: Field) -> None:
+        _lay_around(slab, image, head, scan)
+
+    def within(slab: Slab, image: Field) -> None:
+        _lay_within(slab, image, head, scan, edge)
+
+    volume = head_image(grid, head, edge, around=around, within=within)
     rng = stream(who.seed, "visit", who.number, when.number, "head ct noise")
-    if scan.streaks and head.fillings:
+    if scan.streaks and (head.fillings or scan.arch_bar):
         _add_streaks(volume, grid, rng)
     _add_noise(volume, scan, rng)
     np.clip(volume, _LOWEST, _HIGHEST, out=volume)
-    return np.rint(volume).astype(np.int16), grid.affine()
+    values, affine = np.rint(volume).astype(np.int16), grid.affine()
+    if scan.gantry:
+        affine = _leaning(values, affine, scan.gantry)
+    return _laid_prone(values, affine) if scan.prone else (values, affine)
 
 
 def _grid(head: Head, scan: HeadCtVisit) -> Grid:
     pixel = scan.field_of_view / scan.matrix
-    turn = rotation(*scan.tilt)
+    # A tilted gantry samples planes across its own axis: the head lies turned to them.
+    turn = rotation(-scan.gantry, 0.0, 0.0) @ rotation(*scan.tilt)
     shift = np.array([scan.shift[0], scan.shift[1], scan.shift[2]])
     top = scan.shift[2] + head.shape.vault_height + 22.0
     bottom = scan.shift[2] + head.shape.chin_z + scan.missing_below - 4.0
@@ -58,34 +69,22 @@ def _grid(head: Head, scan: HeadCtVisit) -> Grid:
 
 
 def _lay_around(slab: Slab, image: Field, head: Head, scan: HeadCtVisit) -> None:
-    """Head rest: a foam-filled shell under the head, in the scanner's frame and not the head's."""
-    if not scan.head_rest:
-        return
-    back = scan.shift[1] + head.shape.vault_centre_y + head.half_length + head.shape.scalp_thickness
-    p = slab.patient
-    radius = 96.0
-    across = np.hypot(p.x - np.float32(scan.shift[0] * 0.5), p.y - np.float32(back + 3.0 - radius)).astype(np.float32)
-    low = np.float32(back - 60.0) - p.y
-    foam = np.maximum(np.abs(across - np.float32(radius + 5.0)) - np.float32(5.0), low)
-    shell = np.maximum(np.abs(across - np.float32(radius + 12.0)) - np.float32(1.6), low)
-    for distance, value in ((foam, -930.0), (shell, -120.0)):
-        lay(image, np.broadcast_to(distance, image.shape).astype(np.float32), value, 1.5)
+    if not scan.prone:
+        back = scan.shift[1] + head.shape.vault_centre_y + head.half_length + head.shape.scalp_thickness
+        hardware.lay_head_rest(slab, image, scan.rest, scan.shift[0], back)
+    if scan.strap:
+        hardware.lay_strap(slab, image, head)
+    if scan.bandage:
+        hardware.lay_bandage(slab, image, head)
 
 
-def _lay_tube(grid: Grid, head: Head, volume: Field, edge: float) -> None:
-    """A tracheal tube from the mouth down the throat."""
-    chin = head.shape.chin_z
-    path = [
-        (6, head.incisor - 30, head.bite - 4),
-        (4, head.incisor + 20, head.bite + 2),
-        (2, -24, head.bite - 4),
-        (0, -20, chin),
-        (0, -24, -190),
-    ]
-    for part, slab in grid.slabs(16, head.shape.warp):
-        image = volume[part]
-        slab.paint(image, Chain(path, 4.6), value=180.0, edge=edge)
-        slab.paint(image, Chain(path, 3.3), value=-1000.0, edge=edge)
+def _lay_within(slab: Slab, image: Field, head: Head, scan: HeadCtVisit, edge: float) -> None:
+    if scan.tube:
+        hardware.lay_tube(slab, image, head, edge)
+    if scan.arch_bar:
+        hardware.lay_arch_bar(slab, image, head, edge)
+    if scan.plate:
+        hardware.lay_plate(slab, image, head, edge)
 
 
 def _add_streaks(volume: Field, grid: Grid, rng: np.random.Generator) -> None:
@@ -105,12 +104,40 @@ def _add_streaks(volume: Field, grid: Grid, rng: np.random.Generator) -> None:
 
 def _add_noise(volume: Field, scan: HeadCtVisit, rng: np.random.Generator) -> None:
     """Noise with the grain of the kernel; a sharp kernel also overshoots at edges."""
-    sigma = 0.55 if scan.sharp else 0.95
+    sigma = 1.9 if scan.iterative else 0.55 if scan.sharp else 0.95
     grain = np.sqrt(4 * np.pi) * sigma if sigma > 0.6 else 1.35
-    for number in range(len(volume)):
-        image = volume[number]
+    level = np.float32(scan.noise * (1.6 if scan.sharp else 1.0) * grain)
+    for image in volume:
         if scan.sharp:
             image += np.float32(0.55) * (image - cv2.GaussianBlur(image, (0, 0), 1.0))
+        elif scan.iterative:
+            image[:] = cv2.medianBlur(image, 3)
         noise = rng.standard_normal(image.shape, dtype=np.float32)
-        level = np.float32(scan.noise * (1.6 if scan.sharp else 1.0) * grain)
         image += cv2.GaussianBlur(noise, (0, 0), sigma) * level
+
+
+def _leaning(volume: NDArray[np.int16], affine: Matrix, degrees: float) -> Matrix:
+    """The affine of slices that a tilted gantry took: parallel, but each shifted along the table. Moves rows to fit.
+
+    The table's axis is at ``degrees`` from the slices' normal, so that later slices lie further back in their plane.
+    """
+    angle = np.radians(degrees)
+    step, row = float(affine[2, 0]), float(affine[1, 1])
+    middle = 0.5 * (len(volume) - 1)
+    for n, image in enumerate(volume):
+        move = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -(n - middle) * step * np.tan(angle) / row]])
+        image[:] = cv2.warpAffine(image, move, image.shape[::-1], borderValue=-1024)
+    sheared = affine.copy()
+    sheared[1, 0] = step * np.tan(angle)
+    sheared[1, 3] -= middle * step * np.tan(angle)
+    turn = np.eye(4)
+    turn[:3, :3] = rotation(degrees, 0.0, 0.0)
+    result: Matrix = turn @ sheared
+    return result
+
+
+def _laid_prone(volume: NDArray[np.int16], affine: Matrix) -> tuple[NDArray[np.int16], Matrix]:
+    turned = affine.copy()
+    turned[:3, 3] += affine[:3, 1] * (volume.shape[1] - 1) + affine[:3, 2] * (volume.shape[2] - 1)
+    turned[:3, 1:3] *= -1
+    return np.ascontiguousarray(volume[:, ::-1, ::-1]), turned

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 from training.cohort.chance import stream
 from training.cohort.cone import Detector, line_integrals
 from training.cohort.dials.skull_film import SkullFilmVisit
+from training.cohort.head import hardware
 from training.cohort.head.frame import Head
+from training.cohort.head.markings import Line, markings
 from training.cohort.head.phantom import head_image
-from training.cohort.head.tissue import CT
 from training.cohort.head.today import head_of
 from training.cohort.implicit import Field, Matrix, rotation
 from training.cohort.person import Person
-from training.cohort.sampling import Grid
+from training.cohort.sampling import Grid, Slab
 from training.cohort.visit import Visit
 
 VIEWS = ("PA", "LL")
@@ -42,7 +44,8 @@ def skull_films(who: Person, when: Visit, views: tuple[str, ...] = VIEWS) -> lis
     film = when.skull_film
     head = head_of(who, when, film, down=(0.0, 0.0, -1.0))
     volume, affine = _attenuation(head, film)
-    return [_film(who, when, head, volume, affine, view) for view in views]
+    lines = markings(head, volume, affine)
+    return [_film(who, when, head, volume, affine, lines, view) for view in views]
 
 
 def _attenuation(head: Head, film: SkullFilmVisit) -> tuple[Field, Matrix]:
@@ -53,7 +56,19 @@ def _attenuation(head: Head, film: SkullFilmVisit) -> tuple[Field, Matrix]:
     high = (s.vault_height + 16.0, s.vault_centre_y + head.half_length + 16.0, half)
     count = [int((b - a) / size) + 1 for a, b in zip(low, high, strict=True)]
     grid = Grid((count[0], count[1], count[2]), (size,) * 3, low, np.eye(3), np.zeros(3))
-    volume = head_image(grid, head, 1.1 * size, replace(CT, fat=-90.0))
+    edge = 1.1 * size
+
+    def around(slab: Slab, image: Field) -> None:
+        if film.collar:
+            hardware.lay_collar(slab, image, head)
+
+    def within(slab: Slab, image: Field) -> None:
+        if film.arch_bar:
+            hardware.lay_arch_bar(slab, image, head, edge)
+        if film.plate:
+            hardware.lay_plate(slab, image, head, edge)
+
+    volume = head_image(grid, head, edge, around=around, within=within)
     return attenuation(volume, film.kilovolts), grid.affine()
 
 
@@ -61,16 +76,19 @@ def attenuation(units: Field, kilovolts: float) -> Field:
     """Hounsfield units to attenuation per millimetre; what is denser than water stands out more at low energy."""
     excess = (120.0 - kilovolts) / 50.0
     mu = np.float32(0.0206 + 0.002 * excess) * (np.float32(1.0) + units * np.float32(1e-3))
-    mu += np.float32(1.1e-5 * (1.0 + excess)) * np.maximum(units - np.float32(120.0), 0)
+    mu += np.float32(2.0e-5 * (1.0 + excess)) * np.maximum(units - np.float32(120.0), 0)
     result: Field = np.maximum(mu, 0)
     return result
 
 
-def _film(who: Person, when: Visit, head: Head, volume: Field, affine: Matrix, view: str) -> SkullFilm:
+def _film(
+    who: Person, when: Visit, head: Head, volume: Field, affine: Matrix, lines: Sequence[Line], view: str
+) -> SkullFilm:
     film = when.skull_film
     rng = stream(who.seed, "visit", who.number, when.number, "skull film noise", view)
     detector, pose = _room(head, film, view)
     line = line_integrals(volume, pose @ affine, detector)
+    _engrave(line, detector, pose, lines)
     shown = _process(_expose(line, film, rng), film)
     if film.shutter:
         _close(shown, rng)
@@ -105,6 +123,19 @@ def _room(head: Head, film: SkullFilmVisit, view: str) -> tuple[Detector, Matrix
     return Detector(source, np.array([u, -reach, v]), np.array([1.0, 0.0, 0.0]), down, pixel, shape), pose
 
 
+def _engrave(line: Field, detector: Detector, pose: Matrix, lines: Sequence[Line]) -> None:
+    """Takes the attenuation of sutures and grooves away, at the detector's own resolution."""
+    for one in lines:
+        rows, columns = detector.place(one.points @ pose[:3, :3].T + pose[:3, 3])
+        path = np.rint(np.stack([columns, rows], axis=1) * 16).astype(np.int32)
+        mask = np.zeros(line.shape, np.uint8)
+        thick = max(1, round(one.width / detector.pixel))
+        cv2.polylines(mask, [path[:, None]], False, 255, thick, cv2.LINE_AA, shift=4)
+        soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.35 * one.width / detector.pixel)
+        line -= np.float32(one.depth / 255.0) * soft
+    np.maximum(line, 0, out=line)
+
+
 def _expose(line: Field, film: SkullFilmVisit, rng: np.random.Generator) -> Field:
     """Beer-Lambert, scatter that follows the thickness of the patient, quantum noise; returns the log signal."""
     primary = np.exp(-line)
@@ -127,7 +158,7 @@ def _process(log: Field, film: SkullFilmVisit) -> Field:
     log = log + np.float32(film.detail) * (log - wide) + np.float32(0.9 * film.detail) * (log - fine)
     rows, columns = log.shape
     inner = log[rows // 10 : -rows // 10 : 4, columns // 10 : -columns // 10 : 4]
-    body = inner[inner > np.quantile(inner, 0.12)]
+    body = inner[inner > np.quantile(inner, 0.28)]
     low, high = np.quantile(body, film.window)
     shown = np.clip((log - np.float32(low)) / np.float32(high - low), -0.6, 1.6)
     shown = np.float32(0.10) + np.float32(0.82) * shown

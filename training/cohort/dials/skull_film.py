@@ -28,7 +28,7 @@ class SkullFilmDials:
     scatter: tuple[float, float] = (0.10, 0.45)  # of the primary signal
     noise: tuple[float, float] = (0.006, 0.02)  # relative, at mean exposure
     gamma: tuple[float, float] = (0.7, 1.4)  # of the vendor's look-up table
-    detail: tuple[float, float] = (0.2, 1.2)  # of the vendor's local contrast enhancement
+    detail: tuple[float, float] = (0.5, 1.6)  # of the vendor's local contrast enhancement
     monochrome1: float = 0.2  # share stored with MONOCHROME1
     marker: float = 0.85  # share with a side marker
     arch_bar: float = 0.0  # share with orthodontic wires
@@ -45,7 +45,7 @@ UNSEEN = SkullFilmDials(
     scatter=(0.4, 0.8),
     noise=(0.02, 0.04),
     gamma=(0.5, 2.0),
-    detail=(1.2, 2.2),
+    detail=(1.6, 2.6),
     arch_bar=0.4,
     collar=0.4,
     plate=0.4,
@@ -115,7 +115,7 @@ def draw_skull_film(draw: Draw, d: SkullFilmDials, weight: float, ill: Illness) 
         noise=draw.habit(d.noise),
         gamma=draw.habit(d.gamma),
         detail=draw.habit(d.detail),
-        window=(draw.habit((0.002, 0.04)), draw.habit((0.96, 0.998))),
+        window=(draw.habit((0.002, 0.06)), draw.habit((0.96, 0.998))),
         monochrome1=draw.habit_chance(d.monochrome1),
         marker=draw.chance(d.marker),
         arch_bar=draw.chance(d.arch_bar),

@@ -32,36 +32,45 @@ def vault(slab: Slab, head: Head) -> Field:
     return d
 
 
-def skull_floor(p: Points, ahead: float = 0.0) -> Field:
-    """Height of the floor of the three cranial fossae, which step down from front to back, ``ahead`` mm earlier."""
+def skull_floor(p: Points, ahead: float = 0.0) -> tuple[Field, Field]:
+    """Height of the floor of the three cranial fossae, which step down from front to back ``ahead`` mm earlier.
+
+    The second field is how much a height above the floor exceeds the distance to it: much where the floor is steep.
+    """
     far: Field = np.sqrt(np.square(p.x) + np.float32(36.0))
     # The petrous ridges run outwards and back, the sphenoid wings outwards and forward.
-    petrous = p.y - np.float32(0.40) * far
-    wing = p.y + np.float32(0.52) * far
-    floor = np.float32(-34.0) + np.float32(29.0) * (
-        np.float32(1.0) - step(petrous.astype(np.float32), -9.0 - ahead, 22.0)
-    )
-    floor += np.float32(31.0) * (np.float32(1.0) - step(wing.astype(np.float32), -24.0 - ahead, 12.0))
+    behind, steep = _rise(p.y - np.float32(0.40) * far, -9.0 - ahead, 22.0)
+    before, steeper = _rise(p.y + np.float32(0.52) * far, -24.0 - ahead, 12.0)
+    floor = np.float32(26.0) - np.float32(29.0) * behind - np.float32(31.0) * before
     side = np.minimum(far * np.float32(1 / 45.0), np.float32(1.0))
     floor += np.float32(6.0) * side * side
     # Bowls: the posterior fossa rises again towards the back.
     back = np.maximum(p.y - np.float32(36.0), 0)
     floor += np.float32(0.011) * back * back
-    result: Field = floor
-    return result
+    slope = np.square(np.float32(31.0) * steep) + np.square(np.float32(35.0) * steeper)
+    return np.asarray(floor), np.sqrt(slope + np.float32(1.0))
+
+
+def _rise(values: Field, centre: float, width: float) -> tuple[Field, Field]:
+    """A smooth step from 0 to 1 and its slope."""
+    t = (values - np.float32(centre)) * np.float32(1.0 / width) + np.float32(0.5)
+    np.clip(t, 0, 1, out=t)
+    slope = np.float32(6.0 / width) * t * (np.float32(1.0) - t)
+    return t * t * (np.float32(3.0) - np.float32(2.0) * t), slope
 
 
 def braincase(slab: Slab, head: Head, outside: Field) -> tuple[Field, Field]:
     """Distances to the braincase's bone (as a solid) and to its cavity."""
     s, p = head.shape, slab.points
-    floor = skull_floor(p)
-    solid = np.maximum(outside, np.minimum(floor, skull_floor(p, 4.0)) - np.float32(_BASE) - p.z)
+    floor, steep = skull_floor(p)
+    lower, steep_below = skull_floor(p, 4.0)
+    solid = np.maximum(outside, (np.minimum(floor, lower) - np.float32(_BASE) - p.z) / steep_below)
     # Thin over the temples, thick at the back and in front.
     temple = np.abs(p.x) * np.float32(1.0 / head.half_breadth)
     temple *= temple
     temple *= np.float32(1.0) - step(p.z, 45.0, 50.0)
     wall = np.float32(s.wall_thickness) * (np.float32(1.0) - np.float32(s.temporal_thinning) * temple)
-    cavity = np.maximum(outside + wall, floor - p.z)
+    cavity = np.maximum(outside + wall, (floor - p.z) / steep)
     ridges = _ridges(head)
     slab.unite(solid, *ridges, blend=4.0)
     slab.carve(cavity, *ridges, blend=4.0)

@@ -20,19 +20,33 @@ Surroundings = Callable[[Slab, Field], None]
 _SLAB = 24
 
 
-def head_image(grid: Grid, head: Head, edge: float, tissue: Tissues = CT, around: Surroundings | None = None) -> Field:
+def head_image(
+    grid: Grid,
+    head: Head,
+    edge: float,
+    tissue: Tissues = CT,
+    around: Surroundings | None = None,
+    within: Surroundings | None = None,
+) -> Field:
     """float32 of ``grid.shape``, in the units of ``tissue``: Hounsfield units by default.
 
     ``edge`` is the width in mm over which tissues pass into each other; ``around`` paints what lies outside the head
-    into each slab first.
+    into each slab first, ``within`` what was put into it last.
     """
     volume = np.empty(grid.shape, dtype=np.float32)
     for part, slab in grid.slabs(_SLAB, head.shape.warp):
-        volume[part] = _slab_image(slab, head, edge, tissue, around)
+        volume[part] = _slab_image(slab, head, edge, tissue, around, within)
     return volume
 
 
-def _slab_image(slab: Slab, head: Head, edge: float, tissue: Tissues, around: Surroundings | None) -> Field:
+def _slab_image(
+    slab: Slab,
+    head: Head,
+    edge: float,
+    tissue: Tissues,
+    around: Surroundings | None,
+    within: Surroundings | None,
+) -> Field:
     image = slab.full(tissue.air)
     if around is not None:
         around(slab, image)
@@ -57,6 +71,8 @@ def _slab_image(slab: Slab, head: Head, edge: float, tissue: Tissues, around: Su
     inside.lay_teeth(slab, head, image, edge, tissue)
     # Air that any shape pushed through the surface ends there.
     lay(image, -surface - np.float32(0.5), scene, edge)
+    if within is not None:
+        within(slab, image)
     return image
 
 
