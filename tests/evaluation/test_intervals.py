@@ -9,7 +9,7 @@ import pytest
 
 from tests.evaluation import oracle
 from tests.evaluation.people import people, scores
-from training.evaluation.bootstrap import Estimates, draw_weights
+from training.evaluation.bootstrap import Estimates, Trials, draw_weights
 from training.evaluation.evaluate import evaluate
 from training.evaluation.open_set import OpenSetStatistic
 from training.evaluation.options import Options
@@ -102,7 +102,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     for number in range(rounds):
         values = np.repeat(rng.random(80) < truth, 5).astype(float)
         options = Options(rounds=300, seed=number)
-        figure = Estimates(persons, {"x": _Share(values)}, options).figure("x.share", 400, rate=True)
+        figure = Estimates(persons, {"x": _Share(values)}, options).figure("x.share", Trials(400, 80), rate=True)
         assert figure.low is not None and figure.high is not None
         covered += figure.low <= truth <= figure.high
     assert 0.90 <= covered / rounds <= 0.985

@@ -29,7 +29,7 @@ from training.evaluation.table import Table
 from training.manifests.schema import Role, Row
 
 NUMBERS = st.one_of(
-    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(-1e308, 1e308),
     st.integers(-3, 3).map(float),
     st.floats(0.999999, 1.0),
 )

@@ -39,9 +39,10 @@ class Ladder:
         if not len(thresholds):
             return
         self._count = int(np.clip(_BINS_EACH * len(thresholds), _FEWEST_BINS, _MOST_BINS))
-        with np.errstate(over="ignore", divide="ignore"):
-            scale = np.float64(self._count - 3) / (thresholds[-1] - thresholds[0])
-        self._low, self._scale = thresholds[0], scale if np.isfinite(scale) else np.float64(1.0)
+        low, reach = float(thresholds[0]), float(thresholds[-1]) / 2 - float(thresholds[0]) / 2
+        # Any scale is right; one that spreads the thresholds is fast. Numbers too near or too far apart get a safe one.
+        fine = 1e-290 < reach < 1e290
+        self._low, self._scale = (low, (self._count - 3) / (2 * reach)) if fine else (0.0, 2.0**-1000)
         bins = self._bins(thresholds[None, :].copy())[0]
         self._reached = np.searchsorted(bins, np.arange(self._count), side="left").astype(np.int32)
         self._reached[bins] = -1
@@ -56,7 +57,8 @@ class Ladder:
         return found
 
     def _bins(self, scores: Floats) -> Codes:
-        with np.errstate(over="ignore"):
+        # Far beyond the thresholds everything is in the first bin or the last one.
+        with np.errstate(over="ignore", under="ignore"):
             scaled = scores - self._low
             np.multiply(scaled, self._scale, out=scaled)
         np.add(scaled, 1.0, out=scaled)
