@@ -27,7 +27,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is left of an image; ``vector`` or ``template`` is None where the encoder or the verifier refused it."""
+    """What is left of an image; ``vector`` or ``template`` is None where there was no encoder, or it was refused."""
 
     patient: str
     study: str
@@ -49,7 +49,7 @@ def phantom_images(
             yield from (Known(row.patient_id, row.study, image, distractor=True) for image in images)
 
 
-def samples(images: Iterable[Known], encoder: Encoder, verifier: Verifier) -> Iterator[Sample]:
+def samples(images: Iterable[Known], encoder: Encoder | None, verifier: Verifier) -> Iterator[Sample]:
     """Encodes every image and makes its template; no more than one image is held at a time."""
     for known in images:
         image = known.image
@@ -59,7 +59,7 @@ def samples(images: Iterable[Known], encoder: Encoder, verifier: Verifier) -> It
             view=image.view,
             laterality=image.laterality,
             distractor=known.distractor,
-            vector=_vector(encoder, image),
+            vector=None if encoder is None else _vector(encoder, image),
             template=_template(verifier, image),
         )
 

@@ -19,19 +19,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.verification.protocol import Template, Verifier
+from config.errors import CommandError
+from inference.verification.protocol import Verifier
 from training.cohort.kinds import KINDS
 from training.cohort.nuisance import dials_of
 from training.evaluation.metrics import equal_error_rate, person_bootstrap
+from training.studies.comparisons import Comparisons, Floats, compare_all
 from training.studies.samples import Sample, phantom_images, samples
 
 # No other use of phantoms draws persons from these seeds: persons here, distractors one above.
 VERIFICATION_SEED = 7300
 FPIR = 0.01
-# Beyond this many comparisons the verifier is only asked about what the embedding nominated.
-MAX_PAIRS = 400_000
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,47 +57,34 @@ class Study:
     comparisons: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Which images are searched and which may be compared: owners (n,) are numbers of patients."""
-
-    owners: NDArray[np.int64]
-    probes: NDArray[np.int64]
-    comparable: NDArray[np.bool_]
-    patients: int
-
-    def by_patient(self, scores: Floats) -> Floats:
-        """(probes, patients): the best score over a patient's comparable images; -inf where there is none."""
-        result = np.full((len(self.probes), self.patients), -np.inf)
-        masked = np.where(self.comparable, scores, -np.inf)[self.probes]
-        np.maximum.at(result.T, self.owners, masked.T)
-        return result
-
-
 def measure(found: Sequence[Sample], verifier: Verifier, top: int = 20) -> Study:
-    """Compares all images with all. Scores of one pair are made once: a verifier is symmetric."""
-    table = _table(found)
-    embedding = _embedding_scores(found)
-    nominated = _nominated(np.where(table.comparable, embedding, -np.inf), top)
-    nominated[_others(len(found), table.probes)] = False
-    everything = int(table.comparable[table.probes].sum()) <= MAX_PAIRS
-    geometry, comparisons = _geometry_scores(found, verifier, table.comparable if everything else nominated)
-    methods = {"embedding": embedding}
-    if everything:
-        methods["verifier"] = geometry
-    methods["nominated"] = np.where(nominated, geometry, -np.inf)
-    methods["both"] = _fused(table, embedding, geometry, nominated)
-    templates = [sample.template for sample in found if sample.template is not None]
+    """Searches every sample among all others; without any embedding all are nominated.
+
+    Raises
+    ------
+    CommandError
+        when nobody can be searched for: a study needs two patients, and one of them twice.
+    """
+    compared = compare_all(found, verifier, top)
+    if compared.patients < 2 or not len(compared.probes):
+        raise CommandError("there is nobody to search for: a study needs two patients or more, with two visits each")
+    methods: dict[str, Floats] = {}
+    if compared.embedding is not None:
+        methods["embedding"] = compared.embedding
+    if compared.complete:
+        methods["verifier"] = compared.geometry
+    if compared.embedding is not None:
+        methods["nominated"] = np.where(compared.nominated, compared.geometry, -np.inf)
+        methods["both"] = _fused(compared, compared.embedding)
+    sizes = [len(sample.template.data) for sample in found if sample.template is not None]
     return Study(
-        methods={
-            name: figures(table.by_patient(scores), table.owners[table.probes]) for name, scores in methods.items()
-        },
-        probes=len(table.probes),
-        patients=table.patients,
+        methods={name: figures(compared.by_patient(scores), compared.mates) for name, scores in methods.items()},
+        probes=len(compared.probes),
+        patients=compared.patients,
         refused_by_encoder=sum(sample.vector is None for sample in found),
-        refused_by_verifier=len(found) - len(templates),
-        template_bytes=float(np.mean([len(template.data) for template in templates])) if templates else 0.0,
-        comparisons=comparisons,
+        refused_by_verifier=len(found) - len(sizes),
+        template_bytes=float(np.mean(sizes)) if sizes else 0.0,
+        comparisons=compared.asked,
     )
 
 
@@ -130,68 +115,18 @@ def _not_own(scores: Floats, mates: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.asarray(np.arange(scores.shape[1])[None, :] != mates[:, None])
 
 
-def _table(found: Sequence[Sample]) -> _Table:
-    names, owners = np.unique([sample.patient for sample in found], return_inverse=True)
-    studies = np.array([f"{sample.patient}\x00{sample.study}" for sample in found])
-    comparable = studies[:, None] != studies[None, :]
-    for values in ([sample.view for sample in found], [sample.laterality for sample in found]):
-        known = np.array(values)
-        comparable &= (known[:, None] == known[None, :]) | (known[:, None] == "") | (known[None, :] == "")
-    mated = (comparable & (owners[:, None] == owners[None, :])).any(axis=1)
-    searched = mated & np.array([not sample.distractor for sample in found])
-    return _Table(owners, np.flatnonzero(searched), comparable, len(names))
-
-
-def _embedding_scores(found: Sequence[Sample]) -> Floats:
-    dimension = next(len(sample.vector) for sample in found if sample.vector is not None)
-    vectors = np.zeros((len(found), dimension))
-    for row, sample in zip(vectors, found, strict=True):
-        row[:] = 0.0 if sample.vector is None else sample.vector
-    scores = vectors @ vectors.T
-    refused = np.array([sample.vector is None for sample in found])
-    scores[refused], scores[:, refused] = -np.inf, -np.inf
-    return scores
-
-
-def _nominated(scores: Floats, top: int) -> NDArray[np.bool_]:
-    """The ``top`` best images of each row."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
-    chosen = np.zeros(scores.shape, bool)
-    np.put_along_axis(chosen, best, True, axis=1)
-    return chosen & np.isfinite(scores)
-
-
-def _others(count: int, probes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return ~np.isin(np.arange(count), probes)
-
-
-def _geometry_scores(found: Sequence[Sample], verifier: Verifier, wanted: NDArray[np.bool_]) -> tuple[Floats, int]:
-    from rich.progress import track
-
-    templates: list[Template | None] = [sample.template for sample in found]
-    scores = np.full(wanted.shape, -np.inf)
-    pairs = np.argwhere(np.triu(wanted | wanted.T, 1))
-    done = 0
-    for first, second in track(pairs.tolist(), "comparisons"):
-        probe, reference = templates[first], templates[second]
-        if probe is not None and reference is not None:
-            scores[first, second] = scores[second, first] = verifier.score(probe, reference)
-            done += 1
-    return scores, done
-
-
-def _fused(table: _Table, embedding: Floats, geometry: Floats, nominated: NDArray[np.bool_]) -> Floats:
+def _fused(compared: Comparisons, embedding: Floats) -> Floats:
     """Sum of log likelihood ratios on nominated pairs, each half of the persons judged by the fit on the other."""
     from sklearn.linear_model import LogisticRegression
 
-    features = np.stack([np.arctanh(np.clip(embedding, -0.995, 0.995)), _logit(geometry)], axis=-1)
-    half = np.random.default_rng(0).permutation(table.patients) % 2 == 0
-    mates = table.owners[:, None] == table.owners[None, :]
-    usable = nominated & np.isfinite(features).all(axis=-1)
+    owners = compared.owners
+    features = np.stack([np.arctanh(np.clip(embedding, -0.995, 0.995)), _logit(compared.geometry)], axis=-1)
+    half = np.random.default_rng(0).permutation(compared.patients) % 2 == 0
+    mates = owners[:, None] == owners[None, :]
     result = np.full(embedding.shape, -np.inf)
     for side in (half, ~half):
-        learned = usable & (~side)[table.owners][:, None] & (~side)[table.owners][None, :]
-        judged = usable & side[table.owners][:, None]
+        learned = compared.nominated & ~side[owners][:, None] & ~side[owners][None, :]
+        judged = compared.nominated & side[owners][:, None]
         if not judged.any() or len(np.unique(mates[learned])) < 2:
             continue
         model = LogisticRegression(class_weight="balanced").fit(features[learned], mates[learned])
@@ -215,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.studies.verification", description=main.__doc__)
     parser.add_argument("--verifier", required=True, help="name of a verifier")
     parser.add_argument("--kind", required=True, choices=sorted(KINDS), help="which phantom studies")
-    parser.add_argument("--encoder", required=True, help="name of the encoder that nominates")
+    parser.add_argument("--encoder", help="name of the encoder that nominates; without one all are nominated")
     parser.add_argument("--persons", type=int, default=60)
     parser.add_argument("--visits", type=int, default=2)
     parser.add_argument("--distractors", type=int, default=20)
@@ -225,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     chosen = parser.parse_args(arguments)
-    judge, encoder = verifier(chosen.verifier), Registry().get(chosen.encoder)
+    judge, encoder = verifier(chosen.verifier), Registry().get(chosen.encoder) if chosen.encoder else None
     made = phantom_images(
         chosen.kind,
         chosen.persons,
@@ -237,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     found = list(track(samples(made, encoder, judge), "phantoms", chosen.persons * chosen.visits + chosen.distractors))
     study = measure(found, judge, chosen.top)
-    show(study, f"{chosen.kind} ({chosen.nuisance}): {encoder.name} {encoder.version}, {judge.name} {judge.version}")
+    show(study, f"{chosen.kind} ({chosen.nuisance}): {chosen.encoder or 'no encoder'}, {judge.name} {judge.version}")
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(asdict(study), indent=1) + "\n", encoding="utf-8")
 
