@@ -23,6 +23,8 @@ from training.study_scores import StudyScores, alike, kinds_of, study_scores
 
 # The false positive identification rate that reports ask for, where so many people can vouch for it.
 REPORTED_FPIR = 0.01
+# A larger shift would say that the maps are wrong, not their level.
+_LARGEST_SHIFT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,29 @@ def calibration_of(scores: StudyScores, *, encoder: str, version: str, scope: Sc
         nonmated_strata=names[~mates].tolist(),
         open_set=_guards(scores),
     )
+    found = found.shifted(_nobodys_level(alike(scores), found))
     return found.with_correlations(_correlations(scores, found))
+
+
+def _nobodys_level(scores: StudyScores, calibration: Calibration) -> float:
+    """The shift of log10 LRs at which searches of equal prior give "nobody" half of the posterior on average.
+
+    Logistic regression weighs scores, of which one search has many that go together; a decision weighs searches.
+    """
+    ratios, mates = 10 ** log10_lrs(calibration, scores), scores.mated
+    sums, mated, count = (
+        np.bincount(scores.search, weights=weights)
+        for weights in (ratios * ~mates, ratios * mates, np.asarray(~mates, np.float64))
+    )
+    both = (mated > 0) & (count > 1)
+    without = sums[both] / count[both]
+    with_mate = (sums[both] * (count[both] - 1) / count[both] + mated[both]) / count[both]
+    low, high = -_LARGEST_SHIFT, _LARGEST_SHIFT
+    for _ in range(30):
+        middle = (low + high) / 2
+        share = np.mean([(1 / (1 + 10**middle * one)).mean() for one in (without, with_mate)])
+        low, high = (middle, high) if share > 0.5 else (low, middle)
+    return (low + high) / 2
 
 
 def _guards(scores: StudyScores) -> dict[str, OpenSet]:
@@ -237,20 +261,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=main.__doc__)
     parser.add_argument("--encoder", required=True, help="name of a bundle of the package")
-    parser.add_argument("--modality", required=True, choices=("CT", "DX"), help="which phantom studies to fit on")
+    parser.add_argument("--kind", required=True, choices=("head-ct", "chest-film"), help="of phantom study")
     parser.add_argument("--seed", type=int, default=CALIBRATION_SEED, help="of the persons; no other use may share it")
     parser.add_argument("--persons", type=int, default=200)
     parser.add_argument("--visits", type=int, default=2)
     parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args(arguments)
     encoder = Registry(device="auto").get(chosen.encoder)
-    made = phantom_embeddings(encoder, chosen.modality, chosen.persons, chosen.seed, chosen.visits, chosen.processes)
+    made = phantom_embeddings(encoder, chosen.kind, chosen.persons, chosen.seed, chosen.visits, chosen.processes)
     calibration, report = calibrate_from_embeddings(
-        track(made, total=chosen.persons * chosen.visits, description=f"{chosen.modality} phantoms"),
+        track(made, total=chosen.persons * chosen.visits, description=f"{chosen.kind} phantoms"),
         encoder=encoder.name,
         version=encoder.version,
         scope="phantom",
-        fitted_on=f"{chosen.modality} of {chosen.persons} phantoms, {chosen.visits} visits each, seed {chosen.seed}",
+        fitted_on=f"{chosen.kind} of {chosen.persons} phantoms, {chosen.visits} visits each, seed {chosen.seed}",
     )
     folder = package_bundles() / encoder.name
     put_file(folder, "calibration.json", to_json(calibration).encode())

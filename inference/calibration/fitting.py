@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,6 +37,8 @@ def fit_strata(mated: Mapping[str, Floats], nonmated: Mapping[str, Floats]) -> d
         maps by name of stratum. A stratum that holds no more than its only part is left to the coarser name.
     """
     parents = {level: _coarser(Pair.of_name(name), level) for name in mated for level in Pair.of_name(name).levels()}
+    # Their very presence says that such images may be compared.
+    foreign = {Pair.of_name(name).kind for name in mated if Pair.of_name(name).foreign}
     fitted: dict[str, ScoreMap] = {}
     for level in sorted(parents, key=lambda one: len(parents[one])):
         own, others = pooled(mated, level), pooled(nonmated, level)
@@ -44,7 +47,7 @@ def fit_strata(mated: Mapping[str, Floats], nonmated: Mapping[str, Floats]) -> d
         coarser = next((fitted[name] for name in parents[level] if name in fitted), None)
         if coarser is None:
             fitted[level] = fit_map(own, others)
-        elif (coarser.n_mated, coarser.n_nonmated) != (len(own), len(others)):
+        elif level in foreign or (coarser.n_mated, coarser.n_nonmated) != (len(own), len(others)):
             fitted[level] = _shrink(fit_map(own, others), coarser)
     return fitted
 
@@ -95,14 +98,11 @@ def _shrink(own: ScoreMap, coarser: ScoreMap) -> ScoreMap:
     def between(mine: float, theirs: float) -> float:
         return weight * mine + (1 - weight) * theirs
 
-    return ScoreMap(
+    return replace(
+        own,
         intercept=between(own.intercept, coarser.intercept),
         slope=between(own.slope, coarser.slope),
         separation=between(own.separation, coarser.separation),
-        n_mated=own.n_mated,
-        n_nonmated=own.n_nonmated,
-        nonmated_tail=own.nonmated_tail,
-        mated_tail=own.mated_tail,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,10 @@ class ScoreMap:
         nonmated = 1.0 - float(self.nonmated_tail.share(value, +1.0)[0])
         highest = float(self.log10_lr(value)[0])
         return min(highest, math.log10(mated / nonmated)) if nonmated > 0 else highest
+
+    def shifted(self, log10: float) -> ScoreMap:
+        """This map with every log10 LR moved, within its bounds."""
+        return replace(self, intercept=self.intercept + log10)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> ScoreMap:

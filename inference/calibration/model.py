@@ -111,6 +111,14 @@ class Calibration:
         """This calibration with what was learned of its sources' correlations."""
         return replace(self, correlations=tuple(correlations))
 
+    def shifted(self, log10: float) -> Calibration:
+        """This calibration with every log10 LR moved, within the bounds that its data set."""
+        return replace(
+            self,
+            overall=self.overall.shifted(log10),
+            strata={name: one.shifted(log10) for name, one in self.strata.items()},
+        )
+
     def guard_of(self, pair: Pair) -> OpenSet | None:
         """What is known of non-mated searches with such pairs; None where nothing is."""
         return next((self.open_set[name] for name in pair.levels() if name in self.open_set), None)

@@ -6,11 +6,15 @@ resemble everybody. So every probe keeps a distribution of its own,
 
     FPIR(t, N) = mean over probes p of  1 - (1 - S_p(z))^N,        z = Fisher's z of t.
 
-S_p is counted up to the probe's own high threshold and a generalised Pareto tail beyond (J. Pickands, "Statistical
-inference using extreme order statistics", 1975), whose start is the probe's, whose shape all probes share (J. Hosking,
-J. Wallis, "Parameter and quantile estimation for the generalized Pareto distribution", 1987), and whose scale is the
-probe's as far as its scores can tell. Within the sizes that were searched this is what nested galleries show; beyond
+S_p is counted up to a high threshold of the probe. Beyond it all probes share one tail, in units of the probe's mean
+excess (as far as its scores can tell): counted while there are many, then generalised Pareto (J. Pickands, "Statistical
+inference using extreme order statistics", 1975; J. Hosking, J. Wallis, "Parameter and quantile estimation for the
+generalized Pareto distribution", 1987). Within the sizes that were searched this is what nested galleries show; beyond
 them thresholds go on with ln N as extreme values do.
+
+Other people's probes are not those of the fit: a share a among n people is reported as (n a + 1/2) / (n + 1), half a
+person more, and never as less than the 1 / (n + 1) of a conformal test. (A whole person more was too careful: on fresh
+phantoms half as many false positives as asked for.)
 """
 
 from __future__ import annotations
@@ -31,13 +35,15 @@ Floats = NDArray[np.float64]
 # Fewer people or shorter searches than these say nothing of rates near one in a hundred.
 MIN_PERSONS, MIN_COMPARED = 20, 20
 # Rates and gallery sizes whose thresholds are kept; between them thresholds are interpolated.
-RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 SIZES = tuple(4**n for n in range(12))
 # The share of a probe's scores that make its tail, and how many at least.
 _TAIL_SHARE, _LEAST_TAIL = 0.1, 10
+# The share of all probes' excesses that the tail beyond all counting is fitted on, and how many at least.
+_RARE_SHARE, _LEAST_RARE = 0.02, 50
 # Between a bounded tail and one heavier than exponential; cosines in Fisher's z lie near 0.
 _SHAPES = (-0.5, 0.25)
-_DIGITS, _GRID = 5, 4096
+_DIGITS, _GRID = 5, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +76,22 @@ class OpenSet:
             raise CalibrationError("a score is NaN or infinite and is refused", reason="NOT_FINITE")
         z = float(fisher_z(np.asarray([score]))[0])
         column = self._column(searched)
-        # Between rates in log rate, as the tail is nearly exponential; below the first rate nothing is told apart.
-        found = 10 ** float(np.interp(z, column, np.log10(self.rates)))
-        return 1.0 if z < column[0] else max(found, self.least_rate)
+        if z <= column[0]:
+            return 1.0  # so common a score tells nothing apart
+        # Between rates in log rate, as the tail is nearly exponential.
+        share = 10 ** float(np.interp(z, column, np.log10(self.rates)))
+        return max((self.persons * share + 0.5) / (self.persons + 1), self.least_rate)
 
     def threshold(self, rate: float, searched: int) -> float:
         """The raw score that at most the share ``rate`` of non-mated searches reaches; inf where none can be promised.
 
         ``rate`` above the largest one kept is taken as that.
         """
-        if rate < self.least_rate or rate < self.rates[-1]:
+        share = (rate * (self.persons + 1) - 0.5) / self.persons
+        if rate < self.least_rate or share < self.rates[-1]:
             return math.inf
         logs = -np.log10(self.rates)
-        return math.tanh(float(np.interp(-math.log10(rate), logs, self._column(searched))))
+        return math.tanh(float(np.interp(-math.log10(share), logs, self._column(searched))))
 
     def _column(self, searched: int) -> Floats:
         """Thresholds of all rates at one size: linear in ln N between the sizes, and beyond the last."""
@@ -155,38 +164,47 @@ def fit_open_set(scores: Floats, searches: NDArray[np.int64], owners: NDArray[np
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Tails:
-    """Per probe where its tail begins, its scale, and the share of its scores beyond, each (probes,); one shape."""
+class _SharedTail:
+    """P(X > x) of excesses over the probes' starts in units of the probes' scales: all probes' together.
 
-    starts: Floats
-    scales: Floats
-    shares: Floats
-    shape: float
+    Counted as far as that is many; beyond, a generalised Pareto tail.
+    """
 
-    @classmethod
-    def of(cls, groups: Sequence[Floats]) -> _Tails:
-        """``groups`` are the sorted scores of one probe each."""
-        sizes = np.asarray([len(group) for group in groups])
-        kept = np.clip((sizes * _TAIL_SHARE).round().astype(int), _LEAST_TAIL, sizes // 2)
-        starts = np.asarray([group[-k - 1] for group, k in zip(groups, kept, strict=True)])
-        excesses = [group[-k:] - start for group, k, start in zip(groups, kept, starts, strict=True)]
-        scales = _scales(starts, np.asarray([max(float(part.mean()), 1e-6) for part in excesses]), kept)
-        shape, scale = _pareto(np.concatenate([part / own for part, own in zip(excesses, scales, strict=True)]))
-        return cls(starts, scales * scale, kept / sizes, shape)
+    def __init__(self, excesses: Floats) -> None:
+        self._sorted = np.sort(excesses)
+        n = len(excesses)
+        rare = min(max(_LEAST_RARE, int(n * _RARE_SHARE)), n - 1)
+        self._from = float(self._sorted[n - rare - 1])
+        over = self._sorted[n - rare :] - self._from
+        self._share = rare / n
+        self._shape = _shape(over)
+        self._scale = max(float(over.mean()) * (1 - self._shape), 1e-6)
 
-    def beyond(self, z: Floats) -> Floats:
-        """P(score > z) by each probe's tail, (probes, thresholds), for z beyond its start."""
-        over = np.maximum(z[None] - self.starts[:, None], 0) / self.scales[:, None]
-        if abs(self.shape) < 1e-6:
-            survival = np.exp(-over)
+    def __call__(self, x: Floats) -> Floats:
+        counted = 1 - np.searchsorted(self._sorted, x, side="left") / len(self._sorted)
+        over = np.maximum(x - self._from, 0) / self._scale
+        if abs(self._shape) < 1e-6:
+            beyond = np.exp(-over)
         else:
-            survival = np.maximum(1 + self.shape * over, 0) ** (-1 / self.shape)
-        return np.asarray(self.shares[:, None] * survival)
+            beyond = np.maximum(1 + self._shape * over, 0) ** (-1 / self._shape)
+        return np.asarray(np.where(x > self._from, self._share * beyond, counted))
+
+
+def _shares_beyond(groups: Sequence[Floats], grid: Floats) -> Floats:
+    """P(score >= z) of each probe at every z of the grid, (probes, grid); ``groups`` are each probe's sorted scores."""
+    sizes = np.asarray([len(group) for group in groups])
+    kept = np.clip((sizes * _TAIL_SHARE).round().astype(int), _LEAST_TAIL, sizes // 2)
+    starts = np.asarray([group[-k - 1] for group, k in zip(groups, kept, strict=True)])
+    excesses = [group[-k:] - start for group, k, start in zip(groups, kept, starts, strict=True)]
+    scales = _scales(starts, np.asarray([max(float(part.mean()), 1e-6) for part in excesses]), kept)
+    tail = _SharedTail(np.concatenate([part / scale for part, scale in zip(excesses, scales, strict=True)]))
+    beyond = (kept / sizes)[:, None] * tail((grid[None] - starts[:, None]) / scales[:, None])
+    counted = np.stack([1 - np.searchsorted(group, grid, side="left") / len(group) for group in groups])
+    return np.asarray(np.where(grid[None] > starts[:, None], beyond, counted))
 
 
 def _scales(starts: Floats, means: Floats, kept: NDArray[np.int64]) -> Floats:
-    """Mean excesses, shrunk to their trend over the tails' starts as far as chance alone scatters them."""
+    """Mean excesses, shrunk to their trend over the tails' starts as far as chance scatters them."""
     slope = float(np.cov(starts, means)[0, 1] / max(float(starts.var(ddof=1)), 1e-12))
     trend = np.maximum(means.mean() + slope * (starts - starts.mean()), 0.25 * means.mean())
     scatter = float(((means - trend) ** 2).mean())
@@ -195,23 +213,20 @@ def _scales(starts: Floats, means: Floats, kept: NDArray[np.int64]) -> Floats:
     return np.asarray(weight * means + (1 - weight) * trend)
 
 
-def _pareto(excesses: Floats) -> tuple[float, float]:
-    """Shape and scale of a generalised Pareto distribution by probability-weighted moments."""
+def _shape(excesses: Floats) -> float:
+    """Shape of a generalised Pareto distribution by probability-weighted moments; its mean is scale / (1 - shape)."""
     n = len(excesses)
     mean = float(excesses.mean())
     weighted = float((np.sort(excesses) * (n - 1 - np.arange(n))).sum() / (n * (n - 1)))
-    shape = float(np.clip(2 - mean / max(mean - 2 * weighted, 1e-12), *_SHAPES))
-    # At a clipped shape the scale follows from the mean.
-    return shape, max(mean * (1 - shape), 1e-6)
+    return float(np.clip(2 - mean / max(mean - 2 * weighted, 1e-12), *_SHAPES))
 
 
 def _thresholds(groups: Sequence[Floats]) -> Floats:
     """(rates, sizes): where the rate, which falls with the threshold, is met."""
-    tails = _Tails.of(groups)
-    low, high = min(float(group[0]) for group in groups), float((tails.starts + 40 * tails.scales).max())
-    grid = np.linspace(low, high, _GRID)
-    counted = np.stack([1 - np.searchsorted(group, grid, side="left") / len(group) for group in groups])
-    share = np.where(grid[None] > tails.starts[:, None], tails.beyond(grid), counted)
+    tops = np.asarray([group[-1] for group in groups])
+    spread = max(float(np.median([group[-1] - np.median(group) for group in groups])), 1e-3)
+    grid = np.linspace(min(float(group[0]) for group in groups), float(tops.max()) + 3 * spread, _GRID)
+    share = _shares_beyond(groups, grid)
     table = np.empty((len(RATES), len(SIZES)))
     for column, size in enumerate(SIZES):
         fpir = -np.expm1(size * np.log1p(-np.minimum(share, 1 - 1e-12))).mean(axis=0)

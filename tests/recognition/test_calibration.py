@@ -147,6 +147,7 @@ def _damaged() -> dict[str, str]:
     return {
         "no JSON": "{",
         "a list": "[]",
+        "an older format": json.dumps(good | {"format": 2}),
         "other format": json.dumps(good | {"format": 99}),
         "unknown key": json.dumps(good | {"extra": 1}),
         "unknown scope": json.dumps(good | {"scope": "everyone"}),
@@ -166,3 +167,28 @@ def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
         read_calibration(tmp_path / "bad.json")
     with pytest.raises(CalibrationError):
         read_calibration(tmp_path / "absent.json")
+
+
+def test_an_older_format_says_what_to_run(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text(_damaged()["an older format"])
+    with pytest.raises(CalibrationError, match="medreid calibrate") as error:
+        read_calibration(tmp_path / "old.json")
+    assert error.value.reason == "CALIBRATION_FORMAT"
+
+
+@pytest.mark.parametrize("name", ["DX/FRONTAL@HIGH", "CT/+DX/FRONTAL", "DX/FRONTAL+DX/LATERAL@LOW", "/"])
+def test_pairs_have_names_that_can_be_read(name: str) -> None:
+    assert Pair.of_name(name).name == name
+
+
+def test_a_stratum_leans_on_the_next_coarser_one() -> None:
+    assert Pair.of_name("DX/FRONTAL@HIGH").levels() == ("DX/FRONTAL@HIGH", "DX/FRONTAL", "DX", "")
+    assert Pair.of_name("CT/+DX/FRONTAL@LOW").levels() == ("CT/+DX/FRONTAL@LOW", "CT/+DX/FRONTAL", "CT+DX")
+    assert Pair.of_name("DX/FRONTAL+DX/LATERAL").levels() == ("DX/FRONTAL+DX/LATERAL",)
+
+
+def test_missing_a_list_says_less_than_ending_it() -> None:
+    for score in np.linspace(-0.5, 0.9, 20):
+        below = FITTED.overall.log10_lr_below(float(score))
+        assert below <= FITTED.log10_lr(score)
+    assert FITTED.overall.log10_lr_below(0.999) == pytest.approx(0.0, abs=0.01), "nobody misses such a list"

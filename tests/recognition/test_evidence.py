@@ -9,9 +9,10 @@ import pytest
 
 from config.errors import CalibrationError, GalleryError
 from config.settings import load_settings
-from inference.calibration import Calibration, fit_calibration
+from inference.calibration import Calibration, Pair, fit_calibration
 from inference.calibration.open_set import fit_open_set
-from inference.evidence import Evidence, gather_evidence
+from inference.demographics import Demographics, DemographicWeights
+from inference.evidence import Evidence, GeometricEvidence, gather_evidence, geometric_evidence, with_verification
 from inference.gallery.faiss_gallery import FaissGallery
 from inference.gallery.protocol import GalleryEntry
 from inference.matching import Outcome, Reason, decide
@@ -160,7 +161,7 @@ def test_what_is_known_of_a_patient_can_block() -> None:
     def known(key: PatientKey) -> PatientIdentity | None:
         return PatientIdentity(key, sex="M", birth_date="19500101") if key == who(3) else None
 
-    orphan = PatientIdentity(PatientKey("", "?"), sex="F", birth_date="19500101")
+    orphan = Demographics(sex="F", birth_date="19500101")
     found = gather([probe(vector((3, 1.0)))], {"a": gallery(AXES)}, {"a": calibrated()}, probe=orphan, known=known)
     decision = decide(found.patients, found.searched, POLICY, found.trusted, rest_log10_lr=found.rest_log10_lr)
     assert (decision.outcome, decision.reasons) == (Outcome.REVIEW, (Reason.SEX,))
@@ -179,3 +180,130 @@ def test_versions_are_never_mixed() -> None:
         gather([probe(vector((3, 1.0)))], {"a": other}, {"a": calibrated()})
     with pytest.raises(CalibrationError, match="medreid calibrate"):
         gather([probe(vector((3, 1.0)))], {"a": gallery(AXES)}, {"a": calibrated(version="2")})
+
+
+def decided(found: Evidence) -> Any:
+    return decide(
+        found.patients,
+        found.searched,
+        POLICY,
+        found.trusted,
+        rest_log10_lr=found.rest_log10_lr,
+        rest_mean_log10_lr=found.rest_mean_log10_lr,
+        fusion=found.fusion,
+    )
+
+
+def test_frontal_and_lateral_films_of_a_study_are_two_sources_of_one_archive() -> None:
+    rows = [(n, vector((n, 1.0))) for n in range(10)]
+    both = FaissGallery("a", "1", DIMENSION)
+    both.enrol(
+        [
+            GalleryEntry(2 * n + side, who(p), f"1.{n}", v, modality="DX", view=view)
+            for n, (p, v) in enumerate(rows)
+            for side, view in enumerate(("FRONTAL", "LATERAL"))
+        ]
+    )
+    frontal, lateral = (probe(vector((3, 0.8)), modality="DX", view=view) for view in ("FRONTAL", "LATERAL"))
+    one, two = (gather(films, {"a": both}, {"a": calibrated()}) for films in ([frontal], [frontal, lateral]))
+    assert two.searched == one.searched == 10, "the same people were searched twice"
+    best = next(item for item in two.patients if item.patient == who(3))
+    assert set(best.log10_lrs) == {"a:DX/FRONTAL", "a:DX/LATERAL"}
+    alone, fused = (decided(found).ranked[0] for found in (one, two))
+    assert alone.log10_lr < fused.log10_lr < 2 * alone.log10_lr, "more than one look, less than two"
+    assert fused.p_value == pytest.approx(2 * alone.p_value), "two looks have two chances to err"
+
+
+def test_kinds_are_compared_with_each_other_where_a_calibration_knows_how() -> None:
+    rng = np.random.default_rng(4)
+    foreign = Pair.of_name("CT/+DX/FRONTAL")
+    names = [Pair.alike("CT").name] * 300 + [foreign.name] * 60
+    others = [Pair.alike("CT").name] * 3000 + [foreign.name] * 500
+    found = fit_calibration(
+        np.append(rng.normal(0.9, 0.05, 300), rng.normal(0.6, 0.1, 60)),
+        np.append(rng.normal(0.1, 0.1, 3000), rng.normal(0.1, 0.1, 500)),
+        encoder="a",
+        version="1",
+        scope="site",
+        fitted_on="a test",
+        patients=300,
+        mated_strata=names,
+        nonmated_strata=others,
+    )
+    film = probe(vector((3, 0.6)), modality="DX", view="FRONTAL")
+    evidence = gather([film], {"a": gallery(AXES)}, {"a": found})
+    assert evidence.searched == 10
+    best = next(item for item in evidence.patients if item.patient == who(3))
+    assert best.log10_lrs == {"a:CT/+DX/FRONTAL": pytest.approx(found.log10_lr(0.6, foreign).item())}
+    lateral = gather([probe(vector((3, 0.6)), modality="DX", view="LATERAL")], {"a": gallery(AXES)}, {"a": found})
+    assert lateral.searched == 0, "no stratum knows lateral films and CT"
+    with pytest.raises(CalibrationError, match="not calibrated"):
+        found.log10_lr(0.5, Pair.of_name("CT/+MR/"))
+
+
+def test_a_list_that_ends_early_changes_nobodys_share_little() -> None:
+    """Those beyond the list count with the LR of having stayed below it, not with the largest they might have."""
+    rng = np.random.default_rng(8)
+    rows = [(n, vector((n % 30, 0.3 + 0.02 * rng.random()))) for n in range(300)]
+    probes = [probe(vector((3, 0.6), (4, 0.5)))]
+    full, short = (decided(gather(probes, {"a": gallery(rows)}, {"a": calibrated()}, candidates=k)) for k in (300, 10))
+    assert short.p_nobody == pytest.approx(full.p_nobody, abs=0.1)
+
+
+def test_demographics_are_evidence_of_their_own() -> None:
+    weights = DemographicWeights(POLICY.demographics)
+
+    def known(key: PatientKey) -> PatientIdentity:
+        return PatientIdentity(key, sex="F", birth_date="19500101" if key == who(3) else "19611122")
+
+    orphan = Demographics(sex="F", birth_date="19500101")
+    probes, galleries = [probe(vector((3, 0.5), (4, 0.5)))], {"a": gallery(AXES)}
+    found = gather(probes, galleries, {"a": calibrated()}, probe=orphan, known=known, weights=weights)
+    by_patient = {item.patient: item for item in found.patients}
+    assert by_patient[who(3)].log10_lrs["demographics"] > 3
+    assert by_patient[who(4)].log10_lrs["demographics"] < 0
+    ranked = decided(found).ranked[0]
+    assert ranked.patient == who(3)
+    assert ranked.log10_lr == pytest.approx(ranked.image_log10_lr + ranked.log10_lrs["demographics"])
+
+
+def test_names_and_dates_alone_never_link() -> None:
+    weights = DemographicWeights(POLICY.demographics)
+    found = gather(
+        [probe(vector((20, 1.0)))],
+        {"a": gallery(AXES[:1])},
+        {"a": calibrated()},
+        probe=Demographics("F", "19500101"),
+        known=lambda key: PatientIdentity(key, sex="F", birth_date="19500101"),
+        weights=weights,
+    )
+    decision = decided(found)
+    assert decision.outcome is not Outcome.LINK
+    assert {Reason.LIKELIHOOD_RATIO, Reason.FALSE_POSITIVE} <= set(decision.reasons)
+
+
+def test_what_a_verifier_proves_ranks_the_candidates_anew() -> None:
+    found = gather([probe(vector((3, 0.55), (4, 0.5)))], {"a": gallery(AXES)}, {"a": calibrated()})
+    assert decided(found).best == who(3)
+    verified = with_verification(
+        found,
+        {
+            who(4): {"volume": GeometricEvidence(4.0, 0.001, 5.0)},
+            who(3): {"volume": GeometricEvidence(-2.0, 1.0, 5.0)},
+            who(99): {"volume": GeometricEvidence(5.0, 0.001, 5.0)},
+        },
+    )
+    assert decided(verified).best == who(4)
+    by_patient = {item.patient: item for item in verified.patients}
+    assert "volume" not in by_patient[who(5)].log10_lrs, "who was not verified has nothing for or against him"
+    assert by_patient[who(5)].p_values["volume"] == 1.0
+    assert len(by_patient[who(4)].p_values) == 2
+    assert who(99) not in by_patient
+    assert with_verification(found, {}).patients == found.patients
+
+
+def test_a_verifiers_score_is_worth_what_its_calibration_says() -> None:
+    one = geometric_evidence(calibrated(), 0.9, 50, Pair.alike("CT"))
+    assert one.log10_lr == pytest.approx(calibrated().log10_lr(0.9).item())
+    assert one.p_value == calibrated().p_value(0.9, 50)
+    assert one.separation == calibrated().overall.separation

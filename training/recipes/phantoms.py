@@ -19,17 +19,24 @@ from training.cohort.visit import Dials
 from training.manifests.schema import Row
 
 # Seeds of cohorts that must share no person; tests and the demo use others.
-GENERAL_SEED, FACE_SEED, CALIBRATION_SEED = 7000, 7100, 7200
+GENERAL_SEED, FACE_SEED, CALIBRATION_SEED, DECISIONS_SEED = 7000, 7100, 7200, 7400
 
 
 def phantom_studies(
-    kind: str, persons: int, seed: int, visits: int = 2, processes: int = 1, dials: Dials | None = None
+    kind: str,
+    persons: int,
+    seed: int,
+    visits: int = 2,
+    processes: int = 1,
+    dials: Dials | None = None,
+    first: int = 1,
 ) -> Iterator[tuple[Row, Sequence[LoadedSeries]]]:
-    """Studies of ``persons`` phantoms, person by person: each image with the truth about it, loaded."""
+    """Studies of phantoms from number ``first`` to ``persons``: each image with the truth about it, loaded."""
     with tempfile.TemporaryDirectory(prefix="medreid-phantoms-") as name:
         folder = Path(name)
         cohort = CohortPlan(persons, seed, visits, (kind,), dials or Dials())
-        for rows in make_studies(folder, cohort.studies(), processes):
+        chosen = (one for one in cohort.studies() if one.number >= first)
+        for rows in make_studies(folder, chosen, processes):
             for row in rows:
                 path = folder / row.path
                 files = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -51,10 +58,11 @@ def phantom_embeddings(
     visits: int = 2,
     processes: int = 1,
     dials: Dials | None = None,
+    first: int = 1,
 ) -> Iterator[GalleryEntry]:
     """Embeddings of phantom studies under their true patients; images that the encoder refuses are left out."""
     numbers = count(1)
-    for row, images in phantom_studies(kind, persons, seed, visits, processes, dials):
+    for row, images in phantom_studies(kind, persons, seed, visits, processes, dials, first):
         for encoding in encode_usable(encoder, images):
             yield GalleryEntry(
                 next(numbers),
