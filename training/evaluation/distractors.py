@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.evaluation.search import Block, Collector
-from training.evaluation.table import Floats
+from training.evaluation.search import Block, Collector, GalleryPart
+from training.evaluation.table import Codes, Floats
 
 
 def gallery_sizes(patients: int, asked: Sequence[int] | None) -> tuple[int, ...]:
@@ -38,13 +38,12 @@ class GrowingGalleries(Collector):
         # Which size a patient joins at; those of the full gallery alone come last and are not looked at here.
         joins = [np.searchsorted(sizes, rng.permutation(patients), side="right") for _ in range(draws)]
         self._joins, self._sizes = joins, len(sizes)
+        self._columns: dict[tuple[int, int, int], tuple[Codes, Codes]] = {}
 
     def add(self, block: Block) -> None:
         own = self._mated[block.probes][:, None]
-        for draw, joins in enumerate(self._joins):
-            here = joins[block.part.first : block.part.last]
-            order = np.argsort(here, kind="stable")[: np.count_nonzero(here < self._sizes)]
-            bounds = np.searchsorted(here[order], np.arange(self._sizes + 1))
+        for draw in range(len(self._joins)):
+            order, bounds = self._by_size(draw, block.part)
             scores = block.patients.take(order, axis=1)
             reached = scores >= own
             for size in range(self._sizes):
@@ -54,6 +53,15 @@ class GrowingGalleries(Collector):
                 best = scores[:, columns].max(axis=1)
                 self.best[draw, size, block.probes] = np.maximum(self.best[draw, size, block.probes], best)
                 self.above[draw, size, block.probes] += np.count_nonzero(reached[:, columns], axis=1)
+
+    def _by_size(self, draw: int, part: GalleryPart) -> tuple[Codes, Codes]:
+        """The part's columns in the order in which they join, and where each size begins among them."""
+        key = (draw, part.first, part.last)
+        if key not in self._columns:
+            here = self._joins[draw][part.first : part.last]
+            order = np.argsort(here, kind="stable")[: np.count_nonzero(here < self._sizes)]
+            self._columns[key] = order, np.searchsorted(here[order], np.arange(self._sizes + 1))
+        return self._columns[key]
 
     def galleries(self) -> None:
         """Turns what joined at each size into what is enrolled at it; called once, after the search."""

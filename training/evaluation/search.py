@@ -169,16 +169,16 @@ def _blocks(
 ) -> Iterator[Block]:
     rows = probes[some]
     scores = source.block(rows, part.images)
+    # Other patients have other studies: without a further rule, only the own patient's images are left out.
+    ignored = None if options.rule == ANY else left_out(table, rows, part.images, options)
     step = max(1, _CHUNK_SCORES // len(part.images))
     for begin in range(0, len(some), step):
         chunk = slice(begin, begin + step)
         images = scores[chunk]
-        # Other patients have other studies: without a further rule, only the own patient's images are left out.
-        ignored = None if options.rule == ANY else left_out(table, rows[chunk], part.images, options)
         own = _own(gallery.place[table.patient[rows[chunk]]], part)
-        _refuse_broken(images, own, ignored)
+        _refuse_broken(images, own, None if ignored is None else ignored[chunk])
         if ignored is not None:
-            images[ignored] = -np.inf
+            images[ignored[chunk]] = -np.inf
         images[own] = -np.inf
         yield Block(some[chunk], chunk, part, images, _fuse(images, part))
 
