@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.bench import cstore, decision, evaluator, passing
+from tests.bench import cstore, decision, evaluator, passing, verifiers
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
         "decision": decision.main(),
         "passing": passing.main(),
         "evaluator": evaluator.main(),
+        "verifiers": verifiers.main(),
     }
     path = Path("reports") / "bench.json"
     path.parent.mkdir(exist_ok=True)

@@ -31,7 +31,7 @@ def reference() -> Template:
 
 @pytest.fixture(scope="module")
 def strangers() -> list[Template]:
-    return [template(phantom_head(number)) for number in (2, 3, 4)]
+    return [template(phantom_head(number)) for number in (2, 3)]
 
 
 def test_it_is_a_verifier(reference: Template) -> None:
@@ -107,7 +107,7 @@ def test_the_overlay_shows_what_agrees(reference: Template, strangers: list[Temp
 def test_a_shared_table_makes_no_match() -> None:
     """Two heads at the very same place, on the same thick table, cut at the same heights."""
     heads = []
-    for number in (5, 6):
+    for number in (2, 3):
         pixels = phantom_head(number).pixels[-70:, :150, :150].copy()
         pixels[:, -12:, :] = 900.0
         affine = np.eye(4)
