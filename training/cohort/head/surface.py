@@ -131,7 +131,7 @@ class Tracer:
     def open(self, points: Matrix, normals: Matrix) -> NDArray[np.float64]:
         """Ambient occlusion in [0, 1]: 1 where nothing stands around."""
         shade = np.zeros(len(points))
-        for far, weight in ((3.0, 0.5), (8.0, 0.3), (18.0, 0.25)):
+        for far, weight in ((2.5, 0.45), (5.5, 0.35), (9.0, 0.3)):
             shade += weight * np.clip(1.0 - self.near(points + normals * far) / far, 0, 1)
         return np.clip(1.0 - shade, 0, 1)
 
