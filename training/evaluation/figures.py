@@ -139,7 +139,6 @@ class Measures:
     verification: Verification
     open_set: OpenSet
     likelihood: Likelihood | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,8 @@ class Worst:
 class Stratum:
     """Subgroups of the searches by one property, and where each headline figure is worst.
 
-    ``worst`` leaves out groups of fewer patients than ``WORST_PATIENTS``, and "unknown".
+    ``worst`` leaves out groups of fewer patients than ``strata.WORST_PATIENTS``, and "unknown"; it is empty where one
+    group or none is left. Groups of probes are measured at the thresholds of the whole test, so that their FPIR differ.
     """
 
     dimension: str

@@ -57,7 +57,7 @@ class DrawnScores(Collector):
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """log10 LRs of one comparison with the mate, (P,), NaN without one, and of drawn ones with others, (P, m), NaN
-    where there is none. ``nonmated_total`` counts the comparisons from which these were drawn."""
+    where there is none. ``compared`` (P,) counts the comparisons from which these were drawn."""
 
     method: str
     mated: Floats
