@@ -3,7 +3,8 @@
 The green channel, where blood absorbs most, within the camera's field of view; light that varies slowly is divided out.
 Vessels are dark ridges: the largest eigenvalue of the Hessian over several widths (A. Frangi et al., MICCAI 1998), less
 what bends in the other direction too, in units of its spread in the neighbourhood, so that haze does not matter. The
-field of view fills a square of fixed size whatever the matrix was; four steps and "outside" are kept.
+field of view fills a square of fixed size whatever the matrix was. Every element is kept as one of 15 strengths, or as
+outside of the field: half a byte.
 """
 
 from __future__ import annotations

@@ -215,8 +215,3 @@ def _hessian(
     bending = np.array([stiffness * max(i + j - 1, 0) ** 2 for i, j in _powers(degree)])
     scale = float(np.trace(matrix)) / len(matrix) + 1e-9
     return np.asarray(matrix + np.diag(np.tile(bending, 2) + 1e-4) * scale)
-
-
-def affine_part(mapped: Coefficients) -> Coefficients:
-    """The affine map nearest to a map, (3, 2)."""
-    return mapped[:3]

@@ -14,7 +14,7 @@ from config.errors import EncoderError
 from inference.verification import fundus_vessels, radiograph_detail
 from inference.verification.fundus import FundusVerifier
 from inference.verification.picture_alignment import Detail
-from inference.verification.picture_codec import pack_nibbles, seal, unpack_nibbles, unseal
+from inference.verification.picture_codec import OVERHEAD, pack_nibbles, seal, unpack_nibbles, unseal
 from inference.verification.protocol import Template
 from inference.verification.radiograph import RadiographVerifier
 from tests.verification.synthetic_pictures import eye, film, loaded
@@ -75,6 +75,25 @@ def test_damaged_bytes_are_named(kind: str, data: st.DataObject) -> None:
     with pytest.raises(EncoderError) as caught:
         verifier.score(replace(template, data=bytes(broken)), template)
     assert caught.value.reason in ("TEMPLATE_DAMAGED", "TEMPLATE_VERSION")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 1000), few=st.booleans())
+def test_any_readable_template_has_a_score(kind: str, seed: int, few: bool) -> None:
+    """Whatever a sealed payload says (noise, nothing at all), comparison ends with finite numbers."""
+    verifier, template = KINDS[kind]
+    assert template is not None
+    rng = np.random.default_rng(seed)
+    payload = rng.integers(0, 256, len(template.data) - OVERHEAD).astype(np.uint8)
+    if few:
+        payload[rng.random(len(payload)) < 0.999] = 0
+    odd = replace(template, data=seal(template.data[:4], template.data[4], payload.tobytes()))
+    for pair in ((odd, template), (odd, odd)):
+        found = verifier.compare(*pair)
+        assert 0 <= found.score <= 1
+        assert np.isfinite(found.transform).all()
+        assert all(np.isfinite(value) for value in found.details.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
