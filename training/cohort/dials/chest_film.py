@@ -17,16 +17,16 @@ class ChestFilmDials:
     What is named a habit is mostly the machine's own.
     """
 
-    yaw_sd: float = 3.2  # degrees of rotation
-    pitch_sd: float = 4.5  # degrees of leaning back or forward
-    roll_sd: float = 2.2  # degrees of leaning to a side
-    shift_sd: float = 11.0  # mm off the middle of the detector
+    yaw_sd: float = 2.6  # degrees of rotation
+    pitch_sd: float = 4.0  # degrees of leaning back or forward
+    roll_sd: float = 1.8  # degrees of leaning to a side
+    shift_sd: float = 9.0  # mm off the middle of the detector
     breath: tuple[float, float] = (0.4, 1.0)  # 1 is full inspiration
     distance: tuple[float, float] = (1500.0, 1900.0)  # mm from source to detector; a habit
     view: Shares = (("PA", 0.7), ("AP", 0.3))  # share of each
     lateral: float = 0.3  # share of upright studies that also hold a left lateral film
-    margin: tuple[float, float] = (-6.0, 46.0)  # mm in view beyond the lungs on every side
-    collimation_sd: float = 14.0  # mm, each edge
+    margin: tuple[float, float] = (-2.0, 32.0)  # mm in view beyond the lungs on every side
+    collimation_sd: float = 11.0  # mm, each edge
     matrix: tuple[int, int] = (576, 768)  # pixels of the longer edge; a habit
     weight_sd: float = 2.5  # mm of fat
     scatter: tuple[float, float] = (0.12, 0.5)  # of the primary signal; a habit

@@ -57,7 +57,7 @@ def findings_of(ill: Illness) -> Findings:
         filled=0.5 + 0.4 * patch.severity if patch else 0.0,
         nodules=_nodules(nodule.seed, _side(nodule.side), nodule.severity) if nodule else (),
         pacemaker=bool(ill["pacemaker"]),
-        pacemaker_side=1 if ill["pacemaker"].seed % 5 else -1,
+        pacemaker_side=-1 if ill["pacemaker"].seed % 5 == 1 else 1,
         grain=(patch.seed ^ nodule.seed) & 0x7FFFFFFF,
     )
 
