@@ -71,11 +71,28 @@ def surfaces_of(volume: LoadedSeries) -> list[Surface]:
         indices = _crossings(values, threshold)
         points = grid.point_of(indices)
         kept = (field.margin(points) > EDGE_MM) & body.holds(points, name)
+        kept &= _circle_margin(volume, points) > EDGE_MM
         indices, points = indices[kept], points[kept]
         if len(points) >= MIN_POINTS:
             chosen = _spread(points, POINTS[name])
             found.append(Surface(name, points[chosen], _normals(values, indices[chosen])))
     return found
+
+
+def _circle_margin(volume: LoadedSeries, points: Vector) -> Vector:
+    """(n,) millimetres inside the circle that a CT was reconstructed in; infinite where its slices are filled.
+
+    Outside the circle all voxels are padding: the corners of all slices have one and the same value.
+    """
+    assert volume.affine is not None
+    _, rows, columns = volume.pixels.shape
+    corners = volume.pixels[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    if volume.modality != "CT" or rows != columns or np.ptp(corners) > 0:
+        return np.full(len(points), np.inf)
+    steps = np.linalg.norm(volume.affine[:3, 1:3], axis=0)
+    index = (points - volume.affine[:3, 3]) @ np.linalg.inv(volume.affine[:3, :3]).T
+    away = (index[:, 1:] - (rows - 1) / 2) * steps
+    return np.asarray(rows / 2 * steps.min() - np.linalg.norm(away, axis=1))
 
 
 @dataclass(frozen=True, slots=True)
