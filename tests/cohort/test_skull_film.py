@@ -32,8 +32,10 @@ def plain(who: Person, number: int = 0, **changes: object) -> Visit:
         frontal=(-8.0, 0.0, 0.0, 0.0, 0.0),
         lateral=(0.0, 0.0, 0.0, 0.0, 0.0),
         noise=0.003,
-        marker=False,
-        shutter=False,
+        marker="",
+        shutter="",
+        mirrored="",
+        text=False,
         edges=(10.0, 10.0, 10.0, 10.0),
         gamma=1.0,
         **changes,  # type: ignore[arg-type]

@@ -66,6 +66,6 @@ def _film(who: Person, when: Visit, film: SkullFilm, number: int) -> Dataset:
     ds.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
     ds.WindowCenter, ds.WindowWidth = 2048, 4096
     ds.LossyImageCompression = "00"
-    ds.BurnedInAnnotation = "NO"
+    ds.BurnedInAnnotation = "YES" if drawn.text else "NO"
     ds.PixelData = (_FULL - film.image if inverted else film.image).astype("<u2").tobytes()
     return ds

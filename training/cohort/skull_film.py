@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from training.cohort.chance import stream
 from training.cohort.cone import Detector, line_integrals
 from training.cohort.dials.skull_film import SkullFilmVisit
+from training.cohort.film_look import look_up
+from training.cohort.film_marks import close_shutter, mark_side
 from training.cohort.head import hardware
 from training.cohort.head.frame import Head
 from training.cohort.head.markings import Line, markings
@@ -91,9 +93,13 @@ def _film(
     _engrave(line, detector, pose, lines)
     shown = _process(_expose(line, film, rng), film)
     if film.shutter:
-        _close(shown, rng)
+        close_shutter(shown, film.shutter, rng)
     if film.marker:
-        _mark(shown, view, film, rng)
+        mark_side(shown, film.marker, view, rng)
+    if film.text:
+        _burn_in(shown, who, when, view)
+    if film.mirrored == view:
+        shown = shown[:, ::-1]
     return SkullFilm(view, np.rint(shown * _FULL).astype(np.uint16), detector.pixel)
 
 
@@ -160,32 +166,18 @@ def _process(log: Field, film: SkullFilmVisit) -> Field:
     inner = log[rows // 10 : -rows // 10 : 4, columns // 10 : -columns // 10 : 4]
     body = inner[inner > np.quantile(inner, 0.28)]
     low, high = np.quantile(body, film.window)
-    shown = np.clip((log - np.float32(low)) / np.float32(high - low), -0.6, 1.6)
-    shown = np.float32(0.10) + np.float32(0.82) * shown
-    shown = np.float32(0.5) + np.tanh((shown - np.float32(0.5)) * np.float32(1.8)) / np.float32(2 * np.tanh(0.9))
-    result: Field = np.power(np.clip(shown, 0, 1), np.float32(film.gamma))
-    return result
+    shown = np.float32(0.12) + np.float32(0.76) * (log - np.float32(low)) / np.float32(high - low)
+    return look_up(shown, film.table, film.gamma)
 
 
-def _close(shown: Field, rng: np.random.Generator) -> None:
-    """The collimator's blades as they lie on the film: black, not quite straight."""
-    rows, columns = shown.shape
-    width = max(2, int(0.02 * columns))
-    tilt = rng.normal(0, 0.006, 4)
-    y, x = np.mgrid[:rows, :columns].astype(np.float32)
-    for n, distance in enumerate((x + tilt[0] * y, columns - x + tilt[1] * y, y + tilt[2] * x, rows - y + tilt[3] * x)):
-        shown[distance < width * (1 + 0.6 * (n % 2))] = 0.0
-
-
-def _mark(shown: Field, view: str, film: SkullFilmVisit, rng: np.random.Generator) -> None:
-    """A lead letter in a corner beside the head."""
-    rows, columns = shown.shape
-    left = view == "LL" or bool(rng.random() < 0.6)
-    at_right = left if view == "PA" else bool(rng.random() < 0.5)
-    column = int(columns * (rng.uniform(0.87, 0.92) if at_right else rng.uniform(0.03, 0.08)))
-    row = int(rows * rng.uniform(0.08, 0.9))
-    scale = rows / 560.0
+def _burn_in(shown: Field, who: Person, when: Visit, view: str) -> None:
+    """The patient's ID, name and date, and the technique."""
+    scale = shown.shape[0] / 640.0
     letters = np.zeros(shown.shape, np.uint8)
-    cv2.putText(letters, "L" if left else "R", (column, row), cv2.FONT_HERSHEY_SIMPLEX, 0.95 * scale, 255,
-                max(1, round(2.4 * scale)), cv2.LINE_AA)  # fmt: skip
+    texts = (who.patient_id, who.name, when.moment.strftime("%d.%m.%Y %H:%M"), f"SKULL {view}", when.devices["DX"])
+    for n, text in enumerate(texts, start=1):
+        place = (int(8 * scale), int(17 * scale * n))
+        cv2.putText(
+            letters, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale, 255, max(1, round(scale)), cv2.LINE_AA
+        )
     np.maximum(shown, letters.astype(np.float32) / np.float32(255), out=shown)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from training.cohort.draw import Draw
 from training.cohort.illness import Illness
 
+Shares = tuple[tuple[str, float], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class SkullFilmDials:
@@ -21,7 +23,8 @@ class SkullFilmDials:
     gap: tuple[float, float] = (20.0, 60.0)  # mm between head and detector
     collimation: tuple[float, float] = (4.0, 30.0)  # mm around the head
     collimation_sd: float = 9.0  # mm, each edge
-    shutter: float = 0.3  # share of films whose black border is stored
+    shutter: float = 0.3  # share of visits with the edges of the collimator in view
+    shutter_shape: Shares = (("rectangle", 1.0),)
     matrix: tuple[int, int] = (448, 576)  # pixels of the longer edge
     voxel: float = 1.15  # mm: the anatomy's sampling
     kilovolts: tuple[float, float] = (66.0, 82.0)
@@ -30,7 +33,11 @@ class SkullFilmDials:
     gamma: tuple[float, float] = (0.7, 1.4)  # of the vendor's look-up table
     detail: tuple[float, float] = (0.5, 1.6)  # of the vendor's local contrast enhancement
     monochrome1: float = 0.2  # share stored with MONOCHROME1
+    mirrored: float = 0.015  # share with one film stored as a mirror image under a header that does not say so
+    table: Shares = (("sigmoid", 0.5), ("film", 0.25), ("straight", 0.25))  # the vendor's look-up table; a habit
     marker: float = 0.85  # share with a side marker
+    marker_style: Shares = (("letter", 0.5), ("boxed", 0.25), ("initials", 0.25))  # a habit
+    text: float = 0.05  # share with the patient's ID and the date burned in
     arch_bar: float = 0.0  # share with orthodontic wires
     collar: float = 0.0  # share with a cervical collar
     plate: float = 0.0  # share with plates and screws of an operation
@@ -46,6 +53,9 @@ UNSEEN = SkullFilmDials(
     noise=(0.02, 0.04),
     gamma=(0.5, 2.0),
     detail=(1.6, 2.6),
+    shutter_shape=(("circle", 0.6), ("octagon", 0.4)),
+    table=(("inverse", 0.6), ("steps", 0.4)),
+    marker_style=(("ring", 1.0),),
     arch_bar=0.4,
     collar=0.4,
     plate=0.4,
@@ -57,7 +67,8 @@ CLINICAL = replace(SkullFilmDials(), matrix=(1600, 2048), voxel=0.7)
 class SkullFilmVisit:
     """Two films: ``frontal`` and ``lateral`` are angles (degrees) and shifts (mm) of each; lengths in millimetres.
 
-    ``edges`` are what collimation leaves around the head: left, right, top, bottom of both films.
+    ``edges`` are what collimation leaves around the head: left, right, top, bottom of both films. ``shutter``,
+    ``marker`` and ``mirrored`` (the view that is) are empty where there is none.
     """
 
     frontal: tuple[float, float, float, float, float]
@@ -69,7 +80,7 @@ class SkullFilmVisit:
     distance: float
     gap: float
     edges: tuple[float, float, float, float]
-    shutter: bool
+    shutter: str
     matrix: int
     voxel: float
     kilovolts: float
@@ -79,7 +90,10 @@ class SkullFilmVisit:
     detail: float
     window: tuple[float, float]
     monochrome1: bool
-    marker: bool
+    mirrored: str
+    table: str
+    marker: str
+    text: bool
     arch_bar: bool
     collar: bool
     plate: bool
@@ -107,7 +121,7 @@ def draw_skull_film(draw: Draw, d: SkullFilmDials, weight: float, ill: Illness) 
             around + draw.normal(d.collimation_sd),
             around + draw.normal(d.collimation_sd),
         ),
-        shutter=draw.habit_chance(d.shutter),
+        shutter=draw.choose(*_split(d.shutter_shape)) if draw.habit_chance(d.shutter) else "",
         matrix=round(draw.habit((low, high)) / 32) * 32,
         voxel=d.voxel,
         kilovolts=draw.habit(d.kilovolts),
@@ -117,11 +131,18 @@ def draw_skull_film(draw: Draw, d: SkullFilmDials, weight: float, ill: Illness) 
         detail=draw.habit(d.detail),
         window=(draw.habit((0.002, 0.06)), draw.habit((0.96, 0.998))),
         monochrome1=draw.habit_chance(d.monochrome1),
-        marker=draw.chance(d.marker),
+        mirrored=draw.choose(("PA", "LL")) if draw.chance(d.mirrored) else "",
+        table=draw.habit_choose(*_split(d.table)),
+        marker=draw.habit_choose(*_split(d.marker_style)) if draw.chance(d.marker) else "",
+        text=draw.chance(d.text),
         arch_bar=draw.chance(d.arch_bar),
         collar=draw.chance(d.collar),
         plate=draw.chance(d.plate),
     )
+
+
+def _split(shares: Shares) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    return tuple(name for name, _ in shares), tuple(share for _, share in shares)
 
 
 def _pose(draw: Draw, d: SkullFilmDials, pitch: float) -> tuple[float, float, float, float, float]:
