@@ -51,7 +51,7 @@ def check(study: Study, slack: float) -> None:
         # Probes of one person go together, so persons are counted.
         error = math.sqrt(0.01 * 0.99 / study.persons + 0.01 * 0.99 / study.fit_persons)
         assert 0.005 - slack * error <= seen <= 0.02 + slack * error
-        # LRs that data bound cannot outweigh a far larger gallery: there nobody gets somewhat too much, never too little.
+        # LRs that data bound cannot outweigh a far larger gallery: nobody gets too much there, never too little.
         too_much = 0.06 if figures is study.figures[0] else 0.15
         for prior, (nobody, _) in figures.nobody.items():
             assert -0.06 <= nobody - (1 - prior) <= too_much
