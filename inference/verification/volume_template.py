@@ -3,7 +3,7 @@
 ::
 
     4s  magic "MRVT"      B  format      B  number of surfaces
-    I   length of what follows, inflated            I  CRC-32 of that
+    I   length of what follows, inflated            I  CRC-32 of all other bytes
     deflated (RFC 1951):
         12 + 3 float32    frame and lengths of the field of view
         3 float32         origin of the points, LPS millimetres
@@ -61,8 +61,9 @@ def pack(box: Box, surfaces: Sequence[Surface]) -> bytes:
         parts.append(np.ascontiguousarray(_octahedral(normals[order]).T).tobytes())
     content = b"".join(parts)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
-    head = _HEAD.pack(_MAGIC, FORMAT, len(surfaces), len(content), zlib.crc32(content))
-    return head + deflate.compress(content) + deflate.flush()
+    body = deflate.compress(content) + deflate.flush()
+    head = (_MAGIC, FORMAT, len(surfaces), len(content))
+    return _HEAD.pack(*head, _checksum(_HEAD.pack(*head, 0) + body)) + body
 
 
 def unpack(data: bytes) -> tuple[Box, list[Surface]]:
@@ -83,9 +84,9 @@ def unpack(data: bytes) -> tuple[Box, list[Surface]]:
             f"a volume template of format {written} cannot be compared by format {FORMAT}; make it again",
             reason="TEMPLATE_VERSION",
         )
-    content = _inflated(data[_HEAD.size :], length)
-    if zlib.crc32(content) != checksum:
+    if _checksum(data) != checksum:
         raise _damaged("checksum")
+    content = _inflated(data[_HEAD.size :], length)
     try:
         place = np.array(_PLACE.unpack_from(content), np.float64)
         surfaces = list(_surfaces(content, count, place[15:]))
@@ -94,6 +95,11 @@ def unpack(data: bytes) -> tuple[Box, list[Surface]]:
     box = Box(place[:12].reshape(3, 4), place[12:15])
     _check(box, place[15:], surfaces)
     return box, surfaces
+
+
+def _checksum(data: bytes) -> int:
+    """Of everything but the place where it is written."""
+    return zlib.crc32(data[_HEAD.size :], zlib.crc32(data[: _HEAD.size - 4]))
 
 
 def _inflated(deflated: bytes, length: int) -> bytes:

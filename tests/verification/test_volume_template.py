@@ -99,8 +99,12 @@ def rewritten(change: bytes, offset: int, surfaces: int = 1, claimed: int | None
     content = bytearray(zlib.decompress(good[struct.calcsize(HEAD) :], -15))
     content[offset : offset + len(change)] = change
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
-    head = struct.pack(HEAD, b"MRVT", 1, surfaces, claimed or len(content), zlib.crc32(bytes(content)))
-    return head + deflate.compress(bytes(content)) + deflate.flush()
+    return signed(surfaces, claimed or len(content), deflate.compress(bytes(content)) + deflate.flush())
+
+
+def signed(surfaces: int, length: int, body: bytes) -> bytes:
+    head = struct.pack("<4sBBI", b"MRVT", 1, surfaces, length)
+    return head + struct.pack("<I", zlib.crc32(head + body)) + body
 
 
 @pytest.mark.parametrize(
@@ -130,5 +134,5 @@ def test_what_inflates_without_end_is_stopped() -> None:
     body = bomb.compress(bytes(50_000_000)) + bomb.flush()
     assert len(body) < MAX_BYTES
     with pytest.raises(EncoderError) as caught:
-        unpack(struct.pack(HEAD, b"MRVT", 1, 1, 1000, 0) + body)
+        unpack(signed(1, 1000, body))
     assert caught.value.reason == "TEMPLATE_DAMAGED"
