@@ -255,3 +255,18 @@ def test_the_same_run_gives_the_same_figures(pictures: Path, tmp_path: Path) -> 
         )
         texts.append(((tmp_path / name).read_text(), (tmp_path / f"{name}.html").read_text()))
     assert texts[0] == texts[1]
+
+
+def test_a_split_may_serve_as_cohort_for_score_normalisation(pictures: Path, tmp_path: Path) -> None:
+    rows = [{**row, "split": "held-out" if int(row["patient_id"][1:]) > 6 else "test"} for row in rows_of(pictures)]
+    for row in rows:
+        (tmp_path / row["path"]).write_bytes((pictures.parent / row["path"]).read_bytes())
+    manifest = write_manifest(tmp_path, rows)
+    done = evaluate(
+        manifest, "--cohort-split", "held-out", "--json", str(tmp_path / "o.json"), "--report", str(tmp_path / "r.html")
+    )
+    assert done.exit_code == 0
+    found = json.loads((tmp_path / "o.json").read_text())["evaluation"]
+    assert set(found["normalised"]) == {"z", "t", "s", "as"}
+    assert found["sizes"]["patients"] == 7
+    assert "as-norm" in (tmp_path / "r.html").read_text()

@@ -81,6 +81,7 @@ def page(appraisal: Appraisal, manifest: Manifest, *, thumbnails: bool = True) -
         Section("Verification", plots=[plots.roc(appraisal.methods)], tables=cells.verification(main)),
         Section("Open set", plots=[plots.det(appraisal.methods)], tables=cells.open_set(main)),
         *_calibration(main),
+        *_normalised(appraisal),
         *_growth(appraisal),
         *_strata(appraisal),
         *_enrolment(appraisal),
@@ -107,7 +108,7 @@ def _statements(appraisal: Appraisal) -> list[str]:
     if not appraisal.passed:
         failed = ", ".join(audit.name for audit in appraisal.audits if not audit.passed)
         said.append(f"AUDITS FAILED: {failed}. Until they pass, the figures below are not those of recognition.")
-    return said
+    return [*said, *(f"Note: {note}." for note in appraisal.evaluation.notes)]
 
 
 def _overview(appraisal: Appraisal) -> Section:
@@ -129,6 +130,14 @@ def _calibration(main: Measures) -> Iterator[Section]:
     if main.likelihood is not None:
         drawn = [plots.tippett(main), plots.reliability(main)]
         yield Section("Likelihood ratios", plots=drawn, tables=cells.likelihood(main.likelihood))
+
+
+def _normalised(appraisal: Appraisal) -> Iterator[Section]:
+    measured = appraisal.evaluation.normalised
+    if measured:
+        methods = {"raw": appraisal.evaluation.measures, **{f"{kind}-norm": one for kind, one in measured.items()}}
+        text = ["Scores normalised by patients who are neither probe nor gallery."]
+        yield Section("Score normalisation", text, [plots.det(methods)], [cells.headline(methods, None, FPIR)])
 
 
 def _growth(appraisal: Appraisal) -> Iterator[Section]:
