@@ -47,14 +47,14 @@ def findings_of(ill: Illness) -> Findings:
     fluid, collapse = ill["effusion"], ill["pneumothorax"]
     patch, nodule, heart = ill["consolidation"], ill["nodule"], ill["cardiomegaly"]
     return Findings(
-        heart=1.0 + (0.12 + 0.22 * heart.severity if heart else 0.0),
+        heart=1.0 + (0.10 + 0.16 * heart.severity if heart else 0.0),
         fluid=22.0 + 62.0 * fluid.severity if fluid else 0.0,
         fluid_side=_side(fluid.side),
         collapse=9.0 + 26.0 * collapse.severity if collapse else 0.0,
         collapse_side=_side(collapse.side),
         emphysema=0.3 + 0.7 * ill["emphysema"].severity if ill["emphysema"] else 0.0,
         patches=_patches(patch.seed, _side(patch.side), patch.severity) if patch else (),
-        filled=0.5 + 0.4 * patch.severity if patch else 0.0,
+        filled=0.6 + 0.3 * patch.severity if patch else 0.0,
         nodules=_nodules(nodule.seed, _side(nodule.side), nodule.severity) if nodule else (),
         pacemaker=bool(ill["pacemaker"]),
         pacemaker_side=-1 if ill["pacemaker"].seed % 5 == 1 else 1,
@@ -77,7 +77,7 @@ def _patches(seed: int, side: int, severity: float) -> tuple[Spot, ...]:
             float(np.clip(across + rng.normal(0, 0.12), 0.2, 0.9)),
             float(np.clip(back + rng.normal(0, 0.18), -0.75, 0.8)),
             float(np.clip(up + rng.normal(0, 0.07), 0.05, 0.9)),
-            float((13.0 + 14.0 * severity) * rng.uniform(0.7, 1.2)),
+            float((16.0 + 17.0 * severity) * rng.uniform(0.75, 1.2)),
         )
         for _ in range(count)
     )

@@ -98,15 +98,12 @@ def _lay_patches(slab: Slab, chest: Chest, image: Field, lung: Field, edge: floa
     if not near.any():
         return
     p = slab.points
-    phase = np.float32(chest.findings.grain % 997)
-    for k in (0.31, 0.53, 0.83):
-        w = np.float32(k)
-        d += (
-            np.float32(1.5 / k)
-            * np.sin(w * p.x + phase)
-            * np.sin(w * p.y * np.float32(1.1) - phase)
-            * np.sin(w * p.z + 2 * phase)
-        )
+    rng = np.random.Generator(np.random.PCG64(chest.findings.grain))
+    for length in (34.0, 23.0, 17.0, 12.0, 9.0):
+        way = rng.normal(size=3)
+        way *= 2 * np.pi / (length * np.linalg.norm(way))
+        wave = p.x * np.float32(way[0]) + p.y * np.float32(way[1]) + p.z * np.float32(way[2])
+        d += np.float32(0.16 * length) * np.sin(wave + np.float32(rng.uniform(0, 6.28)))
     share = inside(d, 9.0) * inside(lung, edge) * np.float32(chest.findings.filled)
     image += share * (np.float32(38.0) - image)
 
