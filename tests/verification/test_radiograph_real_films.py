@@ -18,10 +18,10 @@ from tests.recognition.real_films import Film, plan_trial, write_cr
 from training.evaluation.metrics import person_bootstrap
 
 PLANS = {
-    "paediatric_cxr": {"mated": 40, "distractors": 20, "strangers": 0, "calibration": 0},
-    "adult_cxr_64px": {"mated": 40, "distractors": 20, "strangers": 0, "calibration": 0},
+    "paediatric_cxr": {"mated": 30, "distractors": 30, "strangers": 0, "calibration": 0},
+    "adult_cxr_64px": {"mated": 30, "distractors": 30, "strangers": 0, "calibration": 0},
 }
-NOMINATED = 20
+NOMINATED = 15
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
