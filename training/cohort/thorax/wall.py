@@ -127,7 +127,9 @@ def _breasts(chest: Chest, size: float) -> tuple[Shape, Shape]:
     s = chest.shape
     z = s.breast_height + (16.0 if chest.supine else 0.0)
     apart = s.breast_apart + (0.20 * size if chest.supine else 0.0)
-    forward = 0.30 * size if chest.supine else 0.16 * size
+    # They stand on the pectoral muscle and its fat.
+    wall = 6.0 + 0.3 * s.muscle + 0.6 * chest.fat
+    forward = (0.30 if chest.supine else 0.16) * size - wall
     radii = (1.12 * size, 0.5 * size, 1.1 * size) if chest.supine else (1.0 * size, 0.72 * size, 1.0 * size)
     place = (apart, chest.front_y(z) + forward, z + (0.0 if chest.supine else -0.10 * size))
     return mirrored(Ellipsoid(place, radii, (0.0 if chest.supine else -16.0, 0.0, 20.0)))
