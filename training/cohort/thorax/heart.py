@@ -157,26 +157,25 @@ class Heart:
         ]
         return Chain(path, 6.5, (0.8, 1.0, 1.0))
 
-    def windpipe(self) -> list[Chain]:
-        """Trachea and main bronchi with the beginning of their branches, from above."""
+    def windpipe(self, wall: float = 0.0) -> list[Chain]:
+        """Trachea and main bronchi with the beginning of their branches, from above; ``wall`` mm wider than the air."""
         s = self.chest.shape
         c, x, w = s.carina, s.trachea_shift, s.trachea_width
         fork = (x * 0.6, self._before(c, 20.0), c)
-        pipe = Chain(
-            [(x * 0.2, self._before(230.0, 30.0), 230.0), (x, self._before(c + 60.0, 27.0), c + 60.0), fork], w
-        )
-        right, left = hilum(self.chest, -1), hilum(self.chest, 1)
+        throat = (x * 0.2, self._before(230.0, 30.0), 230.0)
+        right, left = hilum(self.chest, -1)[1], hilum(self.chest, 1)[1]
         r0 = (-20.0, fork[1] + 3.0, c - 18.0)
         l0 = (32.0, fork[1] + 4.0, c - 27.0)
-        r1 = tuple(right[1] + [6.0, -4.0, 4.0])
-        l1 = tuple(left[1] + [-6.0, -4.0, 0.0])
-        return [
-            pipe,
-            Chain([fork, r0, r1], [0.9 * w, 0.8 * w, 0.55 * w]),
-            Chain([r0, (-42.0, r0[1] - 2.0, c - 16.0)], [0.6 * w, 0.42 * w]),
-            Chain([fork, l0, l1], [0.85 * w, 0.7 * w, 0.52 * w]),
-            Chain([l0, (48.0, l0[1] - 12.0, c - 26.0)], [0.55 * w, 0.4 * w]),
+        r1 = tuple(right + np.array([6.0, -4.0, 4.0]))
+        l1 = tuple(left + np.array([-6.0, -4.0, 0.0]))
+        courses: list[tuple[list[Point], list[float]]] = [
+            ([throat, (x, self._before(c + 60.0, 27.0), c + 60.0), fork], [1.0, 1.0, 1.0]),
+            ([fork, r0, r1], [0.9, 0.8, 0.55]),
+            ([r0, (-42.0, r0[1] - 2.0, c - 16.0)], [0.6, 0.42]),
+            ([fork, l0, l1], [0.85, 0.7, 0.52]),
+            ([l0, (48.0, l0[1] - 12.0, c - 26.0)], [0.55, 0.4]),
         ]
+        return [Chain(knots, [share * w + wall for share in shares]) for knots, shares in courses]
 
     def _before(self, z: float, gap: float) -> float:
         """y a little in front of the vertebral bodies."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from training.cohort.implicit import Chain, Ellipsoid, Field, inside, lay
@@ -140,8 +142,7 @@ def _lay_fluid(slab: Slab, chest: Chest, image: Field, lung: Field, cage: Cage, 
     lay(image, np.maximum(np.maximum(lung, half), wet).astype(np.float32), 12.0, edge)
 
 
-def lay_airways(slab: Slab, image: Field, pipes: list[Chain], edge: float) -> None:
-    for pipe in pipes:
-        slab.paint(image, Chain(pipe.knots, [r + 1.4 for r in pipe._radii()]), value=30.0, edge=edge)
-    for pipe in pipes:
-        slab.paint(image, pipe, value=-992.0, edge=edge)
+def lay_airways(slab: Slab, image: Field, walls: Sequence[Chain], pipes: Sequence[Chain], edge: float) -> None:
+    """Windpipe and bronchi: their walls, then their air."""
+    slab.paint(image, *walls, value=30.0, edge=edge)
+    slab.paint(image, *pipes, value=-992.0, edge=edge)

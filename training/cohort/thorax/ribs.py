@@ -93,7 +93,7 @@ def cartilages(chest: Chest) -> list[Bone]:
     heights = middle[0, 2] - chest.scale * np.array([17.0, 53, 76, 98, 118, 134, 147])
     bones = []
     for side in (1, -1):
-        above: Matrix | None = None
+        above: Matrix = np.zeros((0, 3))
         for number in range(1, 11):
             path, _ = rib_path(chest, number, side)
             start, lead = path[-1], path[-1] - path[-7]
@@ -102,7 +102,6 @@ def cartilages(chest: Chest) -> list[Bone]:
                 x = side * float(np.interp(-z, -middle[:, 2], wide))
                 stop = np.array([x, float(np.interp(-z, -middle[:, 2], middle[:, 1])), z])
             else:
-                assert above is not None
                 stop = above[int(len(above) * 0.45)]
             reach = float(np.linalg.norm(stop - start))
             knee = start + lead / np.linalg.norm(lead) * 0.42 * reach

@@ -25,7 +25,8 @@ class SoftParts:
         self.blood, self.organs = blood or Blood(), organs or Organs()
         heart = Heart(chest)
         self._chambers, self._cavities = tuple(heart.chambers().values()), heart.cavities()
-        self._vessels, self._gullet, self._windpipe = heart.vessels(), heart.gullet(), heart.windpipe()
+        self._vessels, self._gullet = heart.vessels(), heart.gullet()
+        self._windpipe, self._its_wall = heart.windpipe(), heart.windpipe(wall=1.4)
         self._between, self._bulks = mediastinal_contents(chest, heart), muscle_bulks(chest)
         self._glands, self._canal = glands(chest), spinal_canal(chest)
 
@@ -53,7 +54,7 @@ class SoftParts:
         lungs.lay_illness(slab, chest, image, lung, cage, floor, edge)
         share = inside(lung, edge)
         self._lay_heart(slab, image, np.maximum(walls, floor - slab.points.z - np.float32(2.0)))
-        lungs.lay_airways(slab, image, self._windpipe, edge)
+        lungs.lay_airways(slab, image, self._its_wall, self._windpipe, edge)
         # What any shape pushed through the skin ends there.
         lay(image, -surface, scene, edge)
         return share

@@ -114,7 +114,7 @@ def skin(slab: Slab, chest: Chest, muscles: Field) -> tuple[Field, Field | None]
     if s.breast <= 12.0 or size <= 14.0:
         return d, None
     breasts = slab.full(1e3)
-    for shape in _breasts(chest, size):
+    for shape in mirrored(_left_breast(chest, size)):
         slab.unite(breasts, shape, blend=4.0)
     near = breasts < np.float32(60.0)
     if near.any():
@@ -122,7 +122,7 @@ def skin(slab: Slab, chest: Chest, muscles: Field) -> tuple[Field, Field | None]
     return d, breasts
 
 
-def _breasts(chest: Chest, size: float) -> tuple[Shape, Shape]:
+def _left_breast(chest: Chest, size: float) -> Ellipsoid:
     """Lying down they flatten and move outwards and up; standing they hang."""
     s = chest.shape
     z = s.breast_height + (16.0 if chest.supine else 0.0)
@@ -132,7 +132,7 @@ def _breasts(chest: Chest, size: float) -> tuple[Shape, Shape]:
     forward = (0.30 if chest.supine else 0.16) * size - wall
     radii = (1.12 * size, 0.5 * size, 1.1 * size) if chest.supine else (1.0 * size, 0.72 * size, 1.0 * size)
     place = (apart, chest.front_y(z) + forward, z + (0.0 if chest.supine else -0.10 * size))
-    return mirrored(Ellipsoid(place, radii, (0.0 if chest.supine else -16.0, 0.0, 20.0)))
+    return Ellipsoid(place, radii, (0.0 if chest.supine else -16.0, 0.0, 20.0))
 
 
 def glands(chest: Chest) -> tuple[Shape, ...]:
@@ -141,8 +141,7 @@ def glands(chest: Chest) -> tuple[Shape, ...]:
     size = 0.62 * (s.breast + 0.4 * chest.weight) * (0.75 + 0.5 * s.gland)
     if s.breast <= 12.0 or size <= 10.0:
         return ()
-    outer = _breasts(chest, s.breast + 1.6 * chest.weight)[0]
-    assert isinstance(outer, Ellipsoid)
+    outer = _left_breast(chest, s.breast + 1.6 * chest.weight)
     x, y, z = outer.centre
     radii = tuple(r * size / max(outer.radii[0], 1.0) for r in outer.radii)
     return mirrored(Ellipsoid((x + 0.06 * size, y - 0.25 * outer.radii[1], z), radii, outer.turn))
