@@ -16,12 +16,12 @@ class FacePhotoDials:
 
     views: tuple[str, ...] = VIEWS  # FRONTAL, RIGHT (the right cheek) or LEFT; each with a light of its own
     tilt_sd: float = 4.0  # degrees, each of pitch, roll and yaw, each picture for itself
-    shift_sd: float = 9.0  # mm off the middle of the picture
+    shift_sd: float = 14.0  # mm off the middle of the picture
     weight_sd: float = 1.9  # mm of fat under the skin of the lower face
     jaw_sd: float = 1.5  # degrees of opening (half normal)
     smile_sd: float = 2.5  # mm that the corners of the mouth are drawn up (or down)
     distance: tuple[float, float] = (900.0, 2200.0)  # mm from the camera to the face
-    frame: tuple[float, float] = (290.0, 390.0)  # mm of the scene from top to bottom
+    frame: tuple[float, float] = (285.0, 400.0)  # mm of the scene from top to bottom
     matrix: int = 400  # rows; columns are four fifths
     side: float = 65.0  # degrees that the main light may come from aside, either way
     height: tuple[float, float] = (5.0, 50.0)  # degrees that it stands above the face

@@ -26,7 +26,7 @@ class SkullFilmDials:
     shutter: float = 0.3  # share of visits with the edges of the collimator in view
     shutter_shape: Shares = (("rectangle", 1.0),)
     matrix: tuple[int, int] = (448, 576)  # pixels of the longer edge
-    voxel: float = 1.15  # mm: the anatomy's sampling
+    voxel: float = 1.25  # mm: the anatomy's sampling
     kilovolts: tuple[float, float] = (66.0, 82.0)
     scatter: tuple[float, float] = (0.10, 0.45)  # of the primary signal
     noise: tuple[float, float] = (0.006, 0.02)  # relative, at mean exposure
