@@ -182,14 +182,14 @@ def test_what_is_worn_is_seen(name: str) -> None:
 
 def floor(of: Callable[[list[np.ndarray]], np.ndarray]) -> float:
     people = [person(43, n) for n in range(1, 51)]
-    quick = Dials(face_photo=FacePhotoDials(matrix=64))
+    quick = Dials(face_photo=FacePhotoDials(matrix=40, views=("FRONTAL", "RIGHT")))
     pictures = [[of(face_photos(who, visit(who, number, quick))).mean(axis=2) for who in people] for number in (0, 1)]
     return pixel_rank_1(pictures[0], pictures[1])
 
 
 @pytest.mark.slow
 def test_32_x_32_pixels_do_not_tell_persons_apart() -> None:
-    assert floor(lambda pictures: np.concatenate([pictures[0], pictures[2]], axis=1)) < 0.2
+    assert floor(lambda pictures: np.concatenate(pictures, axis=1)) < 0.2
 
 
 def test_files_hold_the_pictures(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from training.cohort.person import Person, person
 from training.cohort.visit import Dials, Visit, visit
 
 SMALL = Dials(head_mr=HeadMrDials(spacing=(3.6, 4.2)))
+TINY = Dials(head_mr=HeadMrDials(spacing=(5.0, 5.8)))
 # One scanner, no nuisance: what is left is the person.
 STILL = Dials(
     weight_sd=0.0,
@@ -166,14 +167,14 @@ def series(who: Person, number: int, dials: Dials | None = None) -> LoadedSeries
 
 def test_faces_are_found_in_most() -> None:
     found = 0
-    coarse = Dials(head_mr=HeadMrDials(spacing=(2.0, 2.2)))
-    for number in range(1, 7):
+    coarse = Dials(head_mr=HeadMrDials(spacing=(2.4, 2.6)))
+    for number in range(1, 5):
         try:
             find_face(series(person(32, number), 0, coarse))
             found += 1
         except ImagingError as error:
             assert error.reason in ("FACE_CUT", "NO_FACE")
-    assert found >= 5
+    assert found >= 3
 
 
 def test_32_x_32_pixels_do_not_tell_persons_apart() -> None:
@@ -181,7 +182,7 @@ def test_32_x_32_pixels_do_not_tell_persons_apart() -> None:
     for n in range(1, 51):
         who = person(33, n)
         for number in (0, 1):
-            when = visit(who, number, SMALL)
+            when = visit(who, number, TINY)
             volume = head_mr(who, when)[0].astype(float)
             upright = volume if when.head_mr.axial else volume.transpose(1, 2, 0)[::-1]
             views["mean"][number].append(upright.mean(axis=2))

@@ -37,7 +37,7 @@ def face_photos(who: Person, when: Visit) -> list[NDArray[np.uint8]]:
     head = head_of(who, when, visit)
     look = look_of(who, who.years(when.moment.date()))
     dress = Dress(visit.beard, visit.haircut, visit.clothes, visit.loose, visit.cap, visit.mask, visit.bandage)
-    scene = _Scene(head, look, dress, _tracer(head, look, dress))
+    scene = _Scene(head, look, dress, _tracer(head, look, dress, visit.frame / visit.matrix))
     return [
         _photograph(scene, visit, shot, stream(who.seed, "visit", who.number, when.number, "face photo noise", n))
         for n, shot in enumerate(visit.shots)
@@ -52,7 +52,7 @@ class _Scene:
     tracer: Tracer
 
 
-def _tracer(head: Head, look: Look, dress: Dress) -> Tracer:
+def _tracer(head: Head, look: Look, dress: Dress, pixel: float) -> Tracer:
     s = head.shape
     low = np.array([-162.0, min(head.incisor - s.nose_protrusion, head.front) - 16.0, s.chin_z - 122.0])
     high = np.array([162.0, s.vault_centre_y + head.half_length + 40.0, s.vault_height + 36.0])
@@ -60,7 +60,7 @@ def _tracer(head: Head, look: Look, dress: Dress) -> Tracer:
     def surface(slab: Slab) -> NDArray[np.float32]:
         return clad(slab, head, look, dress)
 
-    return Tracer.of(surface, head, low, high)
+    return Tracer.of(surface, head, low, high, spacing=min(max(2.8 * pixel, 1.6), 5.0))
 
 
 def _photograph(scene: _Scene, visit: FacePhotoVisit, shot: Shot, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -13,7 +13,6 @@ from training.cohort.head.frame import Head
 from training.cohort.implicit import Field, Matrix
 from training.cohort.sampling import Grid, Slab
 
-_SPACING = 2.4  # mm of the grid that rays march through
 _STEPS = 64
 _FAR = np.float32(9.0)
 _CAREFUL, _LEAST = 0.8, 0.5
@@ -41,23 +40,25 @@ class Tracer:
     warp: tuple[tuple[float, ...], ...]
     field: Field
     low: Matrix
+    spacing: float
 
     @classmethod
-    def of(cls, surface: Surface, head: Head, low: Matrix, high: Matrix) -> Tracer:
-        count = [int((b - a) / _SPACING) + 2 for a, b in zip(low, high, strict=True)]
-        grid = Grid((count[2], count[1], count[0]), (_SPACING,) * 3, (low[2], low[1], low[0]), np.eye(3), np.zeros(3))
+    def of(cls, surface: Surface, head: Head, low: Matrix, high: Matrix, spacing: float = 2.4) -> Tracer:
+        """Samples a box between two corners every ``spacing`` millimetres."""
+        count = [int((b - a) / spacing) + 2 for a, b in zip(low, high, strict=True)]
+        grid = Grid((count[2], count[1], count[0]), (spacing,) * 3, (low[2], low[1], low[0]), np.eye(3), np.zeros(3))
         field = np.empty(grid.shape, np.float32)
         for part, slab in grid.slabs(24, head.shape.warp):
             field[part] = surface(slab)
         # Shapes are only evaluated near themselves: beyond that a distance says no more than "far".
         np.minimum(field, _FAR, out=field)
-        return cls(surface, head.shape.warp, field, np.asarray(low, float))
+        return cls(surface, head.shape.warp, field, np.asarray(low, float), spacing)
 
     def near(self, points: Matrix) -> NDArray[np.float64]:
         """Distances of (n, 3) points by interpolation; outside the grid those at its border."""
         from scipy.ndimage import map_coordinates
 
-        index = ((points - self.low) / _SPACING).T[::-1]
+        index = ((points - self.low) / self.spacing).T[::-1]
         return np.asarray(map_coordinates(self.field, index, order=1, mode="nearest", output=float))
 
     def exact(self, points: Matrix) -> tuple[Matrix, Matrix]:
@@ -110,7 +111,7 @@ class Tracer:
         across = np.cross(light, [0.0, 0.0, 1.0] if abs(light[2]) < 0.9 else [0.0, 1.0, 0.0])
         across /= np.linalg.norm(across)
         up = np.cross(across, light)
-        high = self.low + _SPACING * (np.array(self.field.shape[::-1]) - 1)
+        high = self.low + self.spacing * (np.array(self.field.shape[::-1]) - 1)
         corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (high - self.low) + self.low
         plane = np.stack([corners @ across, corners @ up], axis=1)
         edge, far = plane.min(axis=0), float((corners @ light).max()) + 1.0
@@ -137,7 +138,7 @@ class Tracer:
 
     def _inside(self, start: Matrix, ray: Matrix) -> tuple[Matrix, Matrix]:
         """Where rays enter and leave the grid's box."""
-        high = self.low + _SPACING * (np.array(self.field.shape[::-1]) - 1)
+        high = self.low + self.spacing * (np.array(self.field.shape[::-1]) - 1)
         safe = np.where(np.abs(ray) < 1e-9, 1e-9, ray)
         a, b = (self.low - start) / safe, (high - start) / safe
         return np.minimum(a, b).max(axis=1), np.maximum(a, b).min(axis=1)
