@@ -17,6 +17,8 @@ _LEAF = 32
 _GOLDEN = (5**0.5 - 1) / 2
 # Bones that reach further from side to side are a trunk's, which breathes: its back half keeps stillest.
 TRUNK_MM = 200.0
+# The spine is where most bone lies within this distance of one vertical line; the mean of a few such lines is steadier.
+_SPINE_MM, _SPINE_POINTS = 30.0, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,17 @@ class Cloud:
         if not trunk:
             return np.ones(len(self), bool)
         return np.asarray(self.points[:, 1] > np.median(self.points[:, 1]))
+
+    def middle(self, trunk: bool) -> Vector:
+        """(2,) where the body's axis is across it, x and y: the spine of a trunk, else the middle of all points."""
+        from scipy.spatial import cKDTree
+
+        across = self.points[:, :2]
+        if not trunk:
+            return np.asarray(np.median(across, axis=0))
+        tree: Any = cKDTree(across)
+        crowd = tree.query_ball_point(across, _SPINE_MM, return_length=True)
+        return np.asarray(np.median(across[np.argsort(crowd, kind="stable")[-_SPINE_POINTS:]], axis=0))
 
     def nearest(self, points: Vector, normals: Vector, within: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Distance (...,) in millimetres, normals counted in, to the nearest point and its number.

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from inference.imaging.grid import Vector
 from inference.verification.volume_cloud import Cloud, are_trunks
 
-# Patients lie up to this much turned about each axis of the scanner, beyond what descent finds by itself.
-START_DEGREES = 20.0
-# The scans of one patient begin and end elsewhere: starts reach from equal lower to equal upper ends, this far apart.
-START_STEP_MM, MAX_STARTS_ALONG = 12.0, 40
+# The scans of one patient begin and end elsewhere: starts reach from equal lower to equal upper ends.
+MAX_STARTS_ALONG = 60
 # A start is judged as if at least this share of its points were in the other's field of view.
 LEAST_OVERLAP = 0.35
 _REACH = 3.0
@@ -29,30 +27,51 @@ Matrices = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """``points`` of the moving surface, ``scale`` of the weights in mm, rounds, and how many starts go on."""
+    """``points`` of the moving surface, ``scale`` of the weights in mm, rounds, and how many starts go on.
+
+    ``still`` stages look only at points that keep still against each other.
+    """
 
     points: int
     scale: float
     rounds: int
     keep: int
+    still: bool = False
 
 
-STAGES = (
-    Stage(80, 14.0, 0, 10),
-    Stage(80, 11.0, 2, 4),
-    Stage(128, 7.0, 3, 2),
-    Stage(256, 4.0, 3, 1),
-    Stage(400, 2.0, 3, 1),
-    Stage(900, 1.0, 3, 1),
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Starts are turned by ``degrees`` about each axis (descent finds as much again) and lie ``step`` mm apart."""
+
+    degrees: float
+    step: float
+    stages: tuple[Stage, ...]
+
+
+HEAD = Plan(
+    degrees=20.0,
+    step=12.0,
+    stages=(
+        Stage(80, 14.0, 0, 10),
+        Stage(80, 11.0, 2, 4),
+        Stage(128, 7.0, 3, 2),
+        Stage(256, 4.0, 3, 1),
+        Stage(400, 2.0, 3, 1),
+        Stage(900, 1.0, 3, 1),
+    ),
 )
-# Vertebrae are alike and ribs too: a trunk has many places where it nearly fits.
-TRUNK_STAGES = (
-    Stage(96, 14.0, 0, 16),
-    Stage(96, 11.0, 3, 6),
-    Stage(160, 7.0, 4, 3),
-    Stage(320, 4.0, 4, 2),
-    Stage(500, 2.0, 4, 1),
-    Stage(900, 1.0, 4, 1),
+# Vertebrae are alike and ribs too: a trunk nearly fits in many places, and only all of it tells them apart.
+TRUNK = Plan(
+    degrees=14.0,
+    step=8.0,
+    stages=(
+        Stage(128, 12.0, 0, 36),
+        Stage(128, 10.0, 3, 14),
+        Stage(200, 7.0, 4, 7),
+        Stage(320, 4.0, 4, 2),
+        Stage(500, 2.0, 4, 1, still=True),
+        Stage(900, 1.0, 3, 1, still=True),
+    ),
 )
 
 
@@ -70,11 +89,12 @@ class _Starts:
 def register(moving: Cloud, fixed: Cloud) -> NDArray[np.float64]:
     """(4, 4) that takes what keeps still of the moving surface onto the fixed one; LPS millimetres."""
     trunks = are_trunks(moving, fixed)
+    plan = TRUNK if trunks else HEAD
     still = moving.still(trunks)
-    all_points, all_normals = moving.points[still], moving.normals[still]
-    motions = _starts(moving.points, fixed.points)
-    for stage in TRUNK_STAGES if trunks else STAGES:
-        points, normals = all_points[: stage.points], all_normals[: stage.points]
+    motions = _starts(moving, fixed, trunks, plan)
+    for stage in plan.stages:
+        used = np.flatnonzero(still if stage.still else np.ones(len(moving), bool))[: stage.points]
+        points, normals = moving.points[used], moving.normals[used]
         for _ in range(stage.rounds):
             motions = _improved(motions, points, normals, fixed, stage.scale)
         if stage.keep < len(motions.turns):
@@ -85,21 +105,22 @@ def register(moving: Cloud, fixed: Cloud) -> NDArray[np.float64]:
     return result
 
 
-def _starts(moving: Vector, fixed: Vector) -> _Starts:
-    """Turned about each axis or not at all, medians on each other across the body, at several heights."""
+def _starts(moving: Cloud, fixed: Cloud, trunks: bool, plan: Plan) -> _Starts:
+    """Turned about each axis or not at all, the bodies' axes on each other, at several heights."""
     from scipy.spatial.transform import Rotation
 
-    vectors = np.vstack([np.zeros(3), START_DEGREES * np.eye(3), -START_DEGREES * np.eye(3)])
+    vectors = plan.degrees * np.vstack([np.zeros(3), np.eye(3), -np.eye(3)])
+    low, high = fixed.points[:, 2].min(), fixed.points[:, 2].max()
+    pivot = np.array([*moving.middle(trunks), moving.points[:, 2].mean()])
+    target = fixed.middle(trunks)
     turns, shifts = [], []
-    low, high = fixed.min(axis=0), fixed.max(axis=0)
     for turn in Rotation.from_rotvec(vectors, degrees=True).as_matrix():
-        turned = moving @ turn.T
-        below, above = low - turned.min(axis=0), high - turned.max(axis=0)
-        across = np.median(fixed[:, :2], axis=0) - np.median(turned[:, :2], axis=0)
-        count = min(MAX_STARTS_ALONG, 1 + int(np.ceil(abs(above[2] - below[2]) / START_STEP_MM)))
-        for height in np.linspace(below[2], above[2], count):
-            turns.append(turn)
-            shifts.append([*across, height])
+        heights = moving.points @ turn[2]
+        across = target - (turn @ pivot)[:2]
+        below, above = float(low - heights.min()), float(high - heights.max())
+        count = min(MAX_STARTS_ALONG, 1 + int(np.ceil(abs(above - below) / plan.step)))
+        turns += [turn] * count
+        shifts += [[*across, height] for height in np.linspace(below, above, count)]
     return _Starts(np.array(turns), np.array(shifts))
 
 
