@@ -54,7 +54,7 @@ class _Scene:
 
 def _tracer(head: Head, look: Look, dress: Dress, pixel: float) -> Tracer:
     s = head.shape
-    low = np.array([-162.0, min(head.incisor - s.nose_protrusion, head.front) - 16.0, s.chin_z - 122.0])
+    low = np.array([-162.0, min(head.incisor - s.nose_protrusion, head.front) - 16.0, s.chin_z - 150.0])
     high = np.array([162.0, s.vault_centre_y + head.half_length + 40.0, s.vault_height + 36.0])
 
     def surface(slab: Slab) -> NDArray[np.float32]:

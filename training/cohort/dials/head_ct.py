@@ -24,7 +24,7 @@ class HeadCtDials:
     field_of_view: tuple[float, float] = (232.0, 270.0)  # mm
     spacing: tuple[float, float] = (1.9, 2.5)  # mm between slices
     thickness: tuple[float, float] = (1.0, 1.3)  # of a slice, in spacings
-    noise: tuple[float, float] = (4.0, 15.0)  # HU
+    noise: tuple[float, float] = (3.0, 11.0)  # HU
     sharp: float = 0.35  # share of visits with a sharp kernel
     iterative: float = 0.0  # share with a reconstruction that smooths noise into blotches
     tube: float = 0.12  # share of visits with a tube in the throat

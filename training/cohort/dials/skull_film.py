@@ -46,11 +46,11 @@ class SkullFilmDials:
 # Never seen in training: wires, collars, plates, other projections, hard exposure.
 UNSEEN = SkullFilmDials(
     tilt_sd=7.0,
-    caudal=(-12.0, 30.0),
+    caudal=(-8.0, 25.0),
     jaw_sd=6.0,
     weight_sd=2.6,
     scatter=(0.4, 0.8),
-    noise=(0.02, 0.04),
+    noise=(0.015, 0.032),
     gamma=(0.5, 2.0),
     detail=(1.6, 2.6),
     shutter_shape=(("circle", 0.6), ("octagon", 0.4)),

@@ -10,25 +10,30 @@ from training.cohort.implicit import Ellipsoid, Field, lay
 from training.cohort.sampling import Slab
 
 
-def lay_bleed(slab: Slab, head: Head, image: Field, cavity: Field, edge: float, tissue: Tissues) -> None:
-    """Lays the day's haemorrhage, if there is one, over the brain."""
+def lay_bleed(
+    slab: Slab, head: Head, image: Field, outside: Field, cavity: Field, edge: float, tissue: Tissues
+) -> None:
+    """Lays the day's haemorrhage over the brain, given the distances to the vault's outside and to its cavity."""
     bleed = head.bleed
     if bleed is None:
         return
     if bleed.subdural:
-        _lay_crescent(slab, head, image, cavity, edge, tissue, bleed)
+        _lay_crescent(slab, head, image, (outside, cavity), edge, tissue, bleed)
     else:
         _lay_clot(slab, head, image, cavity, edge, tissue, bleed)
 
 
 def _lay_crescent(
-    slab: Slab, head: Head, image: Field, cavity: Field, edge: float, tissue: Tissues, bleed: Bleed
+    slab: Slab, head: Head, image: Field, walls: tuple[Field, Field], edge: float, tissue: Tissues, bleed: Bleed
 ) -> None:
-    p, (a, b, _) = slab.points, bleed.place
+    """Along the vault, not along the floor."""
+    p, (a, b, _), (outside, cavity) = slab.points, bleed.place, walls
     far = np.square((p.y - np.float32(-8.0 + 22.0 * a)) * np.float32(1 / 62.0))
     far += np.square((p.z - np.float32(head.vault_centre_z + 14.0 + 8.0 * b)) * np.float32(1 / 42.0))
     thick = np.float32(4.0 + 10.0 * bleed.severity) * (np.float32(1.0) - far)
-    inner = np.maximum(-cavity - thick, np.float32(4.0) - np.float32(bleed.side) * p.x)
+    inner = np.maximum(
+        -outside - np.float32(head.shape.wall_thickness) - thick, np.float32(4.0) - np.float32(bleed.side) * p.x
+    )
     lay(image, np.maximum(np.maximum(inner, cavity + np.float32(0.5)), -thick), tissue.clot, edge)
 
 

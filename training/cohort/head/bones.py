@@ -9,6 +9,7 @@ from training.cohort.implicit import Chain, Ellipsoid, Field, Points, Shape, joi
 from training.cohort.sampling import Slab, both, mirrored
 
 _BASE = 7.0
+_STEP = 16.0  # mm: half of what the floor rises at once
 
 
 def vault(slab: Slab, head: Head) -> Field:
@@ -59,18 +60,26 @@ def _rise(values: Field, centre: float, width: float) -> tuple[Field, Field]:
     return t * t * (np.float32(3.0) - np.float32(2.0) * t), slope
 
 
+def _distance(below: Field, steep: Field) -> Field:
+    """From height to distance: by the slope close to the floor, and never off by more than half a step."""
+    near = below / steep
+    np.minimum(near, below + np.float32(_STEP), out=near)
+    np.maximum(near, below - np.float32(_STEP), out=near)
+    return near
+
+
 def braincase(slab: Slab, head: Head, outside: Field) -> tuple[Field, Field]:
     """Distances to the braincase's bone (as a solid) and to its cavity."""
     s, p = head.shape, slab.points
     floor, steep = skull_floor(p)
     lower, steep_below = skull_floor(p, 4.0)
-    solid = np.maximum(outside, (np.minimum(floor, lower) - np.float32(_BASE) - p.z) / steep_below)
+    solid = np.maximum(outside, _distance(np.minimum(floor, lower) - np.float32(_BASE) - p.z, steep_below))
     # Thin over the temples, thick at the back and in front.
     temple = np.abs(p.x) * np.float32(1.0 / head.half_breadth)
     temple *= temple
     temple *= np.float32(1.0) - step(p.z, 45.0, 50.0)
     wall = np.float32(s.wall_thickness) * (np.float32(1.0) - np.float32(s.temporal_thinning) * temple)
-    cavity = np.maximum(outside + wall, (floor - p.z) / steep)
+    cavity = np.maximum(outside + wall, _distance(floor - p.z, steep))
     ridges = _ridges(head)
     slab.unite(solid, *ridges, blend=4.0)
     slab.carve(cavity, *ridges, blend=4.0)

@@ -216,7 +216,8 @@ def _beard(
     s, (x, y, z) = head.shape, at
     nose = s.nasion_z - s.nose_length - 2.0
     top = np.interp(y - head.front, [0, 10, 30, 55, 78, 84], [nose, nose, head.bite + 6, head.bite + 16, 6, 14])
-    grows = np.clip((top - z) / 6.0, 0, 1) * np.clip((z - s.chin_z + 34) / 12, 0, 1) * (y < head.front + 92)
+    grows = np.clip((top - z) / 6.0, 0, 1) * np.clip((z - s.chin_z + 34) / 12, 0, 1)
+    grows *= np.clip((head.front + 94 - y) / 12, 0, 1)
     grows *= np.clip((mouth - 1.0) / 2.0, 0, 1) * (0.8 + 0.2 * np.clip(np.abs(x) / 10 - 0.3, 0, 1))
     share = look.beard * (0.16 + 0.80 * dress.beard) * grows * np.clip(0.85 + 0.25 * fine, 0, 1.2)
     share = np.clip(share, 0, 0.95)[:, None]

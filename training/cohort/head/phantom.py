@@ -63,7 +63,7 @@ def _slab_image(
     bones.add_neck(slab, head, bone)
     lay(image, bone, _bone(bone, tissue), edge)
     lay_brain(slab, head, image, cavity, edge, tissue)
-    lay_bleed(slab, head, image, cavity, edge, tissue)
+    lay_bleed(slab, head, image, outside, cavity, edge, tissue)
     soft.lay_canal(slab, head, image, edge, tissue)
     inside.lay_orbits(slab, head, image, edge, tissue)
     airways.lay_mastoid_cells(slab, head, image, edge, tissue)
