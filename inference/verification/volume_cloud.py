@@ -18,7 +18,8 @@ _GOLDEN = (5**0.5 - 1) / 2
 # Bones that reach further from side to side are a trunk's, which breathes: its back half keeps stillest.
 TRUNK_MM = 200.0
 # The spine is where most bone lies within this distance of one vertical line; the mean of a few such lines is steadier.
-_SPINE_MM, _SPINE_POINTS = 30.0, 30
+# Further than the third length from the middle of all bone it is the wall of the chest, or an arm.
+_SPINE_MM, _SPINE_POINTS, _ASIDE_MM = 30.0, 30, 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,13 @@ class Cloud:
         from scipy.spatial import cKDTree
 
         across = self.points[:, :2]
+        middle = np.median(across, axis=0)
         if not trunk:
-            return np.asarray(np.median(across, axis=0))
+            return np.asarray(middle)
         tree: Any = cKDTree(across)
-        crowd = tree.query_ball_point(across, _SPINE_MM, return_length=True)
-        return np.asarray(np.median(across[np.argsort(crowd, kind="stable")[-_SPINE_POINTS:]], axis=0))
+        central = across[np.abs(across[:, 0] - middle[0]) < _ASIDE_MM]
+        crowd = tree.query_ball_point(central, _SPINE_MM, return_length=True)
+        return np.asarray(np.median(central[np.argsort(crowd, kind="stable")[-_SPINE_POINTS:]], axis=0))
 
     def nearest(self, points: Vector, normals: Vector, within: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Distance (...,) in millimetres, normals counted in, to the nearest point and its number.
