@@ -61,17 +61,17 @@ def _lay_nose(slab: Slab, head: Head, image: Field, edge: float, tissue: Tissues
     slab.paint(image, Chain(bony, 0.6, (1, 1, 0.045)), value=0.5 * (tissue.compact + tissue.mucosa), edge=edge)
 
 
-def _antrum(head: Head, k: float) -> list[Shape]:
+def _antrum(head: Head, k: float) -> tuple[Ellipsoid, Ellipsoid]:
     """One maxillary sinus: wide above, narrow below, deeper than high."""
     s, d, f = head.shape, head.shape.detail, head.front
     m, high = s.maxillary_sinus, s.maxillary_sinus * d.antrum_height
     ex, _, oz = head.eye
     floor = oz - s.orbit_height - 3.5
     y = f + 36 - 0.5 * s.maxilla_forward
-    return [
+    return (
         Ellipsoid((k * (ex * 0.88), y, floor - 10.5 * m), (14.0 * m, 17 * m * d.antrum_depth, 10.5 * m)),
         Ellipsoid((k * (ex * 0.80), y - 2, floor - 19 * high), (10 * m, 13 * m, 11 * high)),
-    ]
+    )
 
 
 def _lay_sinuses(slab: Slab, head: Head, image: Field, edge: float, tissue: Tissues) -> None:
@@ -94,7 +94,7 @@ def _lay_sinuses(slab: Slab, head: Head, image: Field, edge: float, tissue: Tiss
 
 def _lay_antrum(slab: Slab, head: Head, image: Field, edge: float, tissue: Tissues, side: float, share: float) -> None:
     parts = _antrum(head, side)
-    box = Chain([parts[0].centre, parts[1].centre], [24.0, 20.0])  # type: ignore[attr-defined]
+    box = Chain([parts[0].centre, parts[1].centre], [24.0, 20.0])
     window = slab.window(box, 4.0)
     if window is None:
         return
