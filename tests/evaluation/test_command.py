@@ -109,7 +109,7 @@ def test_every_promised_figure_is_in_the_json(made: tuple[Result, dict[str, Any]
 
 def test_floors_stand_beside_the_encoder(made: tuple[Result, dict[str, Any], str]) -> None:
     _, found, page = made
-    assert list(found["methods"]) == ["general 1.0", "pixel correlation", "metadata only", "probe cropped 8 %"]
+    assert list(found["methods"]) == ["general 1.1", "pixel correlation", "metadata only", "probe cropped 8 %"]
     assert found["chance"]["rank-1"] == pytest.approx(1 / PERSONS)
     metadata = found["methods"]["metadata only"]["closed_set"]["rank"]["1"]["value"]
     assert metadata < 0.6
