@@ -81,13 +81,14 @@ def measure(
 
 
 def _people(kind: str, persons: int) -> list[Person]:
-    """Two images of each person: the first one of either visit."""
+    """Two images of each person, the first one of either visit; whoever misses a visit is left out."""
     by_person: dict[str, dict[str, LoadedSeries]] = {}
     studies = phantom_studies(kind, persons, SEED)
     for row, images in track(studies, f"phantoms: {kind}"):
         if images:
             by_person.setdefault(row.patient_id, {}).setdefault(row.study, images[0])
-    return [(first, second) for first, second, *_ in (list(one.values()) for one in by_person.values())]
+    visits = (list(one.values()) for one in by_person.values())
+    return [(one[0], one[1]) for one in visits if len(one) > 1]
 
 
 def simpleitk(moving: LoadedSeries, fixed: LoadedSeries) -> Any:
