@@ -21,8 +21,8 @@ from dicom_node.ledger import Ledger
 from dicom_node.process import NodeProcess, free_port
 from dicom_node.sending import send_files
 from training.cohort import Dials, person, visit, write_chest_radiograph, write_head_ct
-from training.cohort.orphans import make_orphan
 from training.cohort.dials.head_ct import HeadCtDials
+from training.cohort.orphans import make_orphan
 
 # No other run of the project draws persons from this seed.
 SEED = 9100
