@@ -38,6 +38,8 @@ SLACK_MM, OPENING_MM = 3.0, 9.0
 POINTS = {"bone": 1800, "skin": 900, "inner": 1800}
 MIN_POINTS = 150
 _BLOCK = 1 << 10
+# What is smoothed over centimetres need not be known at every voxel.
+_STRIDE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +173,24 @@ def _relative(grid: Grid, body: _Body, within: str) -> FloatArray:
     """Values divided by the mean of the body around each voxel: what coil and gain did is taken out."""
     from scipy.ndimage import gaussian_filter
 
-    points = grid.point_of(np.indices(grid.values.shape).reshape(3, -1).T.astype(np.float64))
-    inside = body.holds(points, within).reshape(grid.values.shape).astype(np.float32)
     floor = float(grid.values.min())
-    sigma = AROUND_MM / grid.spacing
-    weight = gaussian_filter(inside, sigma)
-    around = gaussian_filter((grid.values - floor) * inside, sigma) / np.maximum(weight, 1e-3)
-    return np.asarray((grid.values - floor) / np.maximum(around, 1e-6), np.float32)
+    sparse = grid.values[::_STRIDE, ::_STRIDE, ::_STRIDE] - floor
+    points = grid.point_of(_STRIDE * np.indices(sparse.shape).reshape(3, -1).T.astype(np.float64))
+    inside = body.holds(points, within).reshape(sparse.shape).astype(np.float32)
+    sigma = AROUND_MM / grid.spacing / _STRIDE
+    around = gaussian_filter(sparse * inside, sigma) / np.maximum(gaussian_filter(inside, sigma), 1e-3)
+    return np.asarray((grid.values - floor) / np.maximum(_stretched(around, grid.values.shape), 1e-6), np.float32)
+
+
+def _stretched(sparse: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """Every ``_STRIDE``-th value of a field back to all of its ``shape``, linearly between."""
+    for axis, length in enumerate(shape):
+        place = np.arange(length) / _STRIDE
+        below = np.floor(place).astype(int)
+        above = np.minimum(below + 1, sparse.shape[axis] - 1)
+        share = (place - below).astype(np.float32).reshape([-1 if number == axis else 1 for number in range(3)])
+        sparse = sparse.take(below, axis) * (1 - share) + sparse.take(above, axis) * share
+    return sparse
 
 
 def _crossings(values: FloatArray, threshold: float) -> Vector:
