@@ -60,7 +60,7 @@ CLINICAL = replace(FacePhotoDials(), matrix=1600)
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture: ``tilt`` degrees; ``shift`` mm right and up; ``light`` degrees (from aside, from above) of the camera.
+    """One picture: ``tilt`` in degrees; ``shift`` mm right and up; ``light`` degrees aside of the camera and above it.
 
     ``exposure`` and ``gaze`` (degrees aside and up) are drawn for each.
     """
