@@ -135,11 +135,11 @@ def test_a_calibration_is_fitted_on_the_nominated_and_guarded_by_all() -> None:
         compared = compare_all(found, ruler, top=10)
         lists.append(searched(found, compared, np.where(compared.nominated, compared.geometry, -np.inf)))
         everybody.append(searched(found, compared, compared.geometry))
-    fitted = calibration_of(ruler, joined(lists), joined(everybody), 80, "rulers")
+    fitted = calibration_of(ruler, joined(lists), joined(everybody), 40, "rulers")
     again = from_json(to_json(fitted))
     assert (again.encoder, again.version, again.scope) == ("ruler", "1", "phantom")
     assert float(again.overall.log10_lr(0.95)) > 1.0 > 0.0 > float(again.overall.log10_lr(0.01))
     assert again.overall.n_nonmated == int((~joined(lists).mated).sum()) < int((~joined(everybody).mated).sum())
     guard = next(iter(again.open_set.values()))
-    assert guard.persons == 80
+    assert guard.persons == 40
     assert guard.searches == 160

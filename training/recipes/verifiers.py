@@ -34,7 +34,7 @@ class Searched:
 
     score: Floats
     search: NDArray[np.int64]
-    owner: NDArray[np.int64]
+    owner: NDArray[np.str_]
     mated: NDArray[np.bool_]
     kind: NDArray[np.str_]
 
@@ -45,18 +45,17 @@ def searched(found: Sequence[Sample], compared: Comparisons, scores: Floats) -> 
     rows, patients = np.nonzero(np.isfinite(table))
     templates = [found[number].template for number in compared.probes]
     kinds = np.array(["" if one is None else Pair.alike(one.modality, one.view).name for one in templates])
-    owners = compared.mates[rows]
-    return Searched(table[rows, patients], rows, owners, patients == owners, kinds[rows])
+    owners = np.array([found[number].patient for number in compared.probes])
+    return Searched(table[rows, patients], rows, owners[rows], patients == compared.mates[rows], kinds[rows])
 
 
 def joined(parts: Sequence[Searched]) -> Searched:
-    """Searches and persons of different parts stay apart."""
+    """Searches of different parts stay apart; a person who is in several is one person."""
     searches = np.cumsum([0, *(int(part.search.max(initial=-1)) + 1 for part in parts)])
-    owners = np.cumsum([0, *(int(part.owner.max(initial=-1)) + 1 for part in parts)])
     return Searched(
         np.concatenate([part.score for part in parts]),
         np.concatenate([part.search + first for part, first in zip(parts, searches, strict=False)]),
-        np.concatenate([part.owner + first for part, first in zip(parts, owners, strict=False)]),
+        np.concatenate([part.owner for part in parts]),
         np.concatenate([part.mated for part in parts]),
         np.concatenate([part.kind for part in parts]),
     )
@@ -84,10 +83,11 @@ def calibration_of(
 def _guards(everybody: Searched) -> dict[str, OpenSet]:
     """What non-mated searches return, per kind and over all kinds."""
     found: dict[str, OpenSet] = {}
+    owners = np.unique(everybody.owner, return_inverse=True)[1].astype(np.int64)
     for level in sorted({level for kind in np.unique(everybody.kind) for level in Pair.of_name(str(kind)).levels()}):
         inside = np.array([level in Pair.of_name(str(kind)).levels() for kind in everybody.kind], bool)
         part = inside & ~everybody.mated
-        guard = fit_open_set(everybody.score[part], everybody.search[part], everybody.owner[part])
+        guard = fit_open_set(everybody.score[part], everybody.search[part], owners[part])
         if guard is not None:
             found[level] = guard
     return found
