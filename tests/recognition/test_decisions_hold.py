@@ -71,6 +71,7 @@ def test_promises_hold_for_other_people_in_a_gallery_ten_times_larger(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_promises_hold_on_small_chest_films(report: Callable[[str], None]) -> None:
     """Few films, as each costs some tenths of a second: gross errors of the whole chain would show."""
     encoder = Registry(device="cpu").get("general")
