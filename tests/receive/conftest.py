@@ -77,6 +77,16 @@ class Stored:
         return [record["how"] for record in self.records if record["kind"] == "association_end"]
 
     @property
+    def durable(self) -> set[str]:
+        """Hashes of all that a sender may have been told of: objects, and slots about to be moved to their place."""
+        # Slots before objects: what moves in between is then seen twice, never missed.
+        slots = []
+        for path in (self.folder / "incoming").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                slots.append(path.read_bytes())
+        return {hashlib.sha256(content).hexdigest() for content in slots if content} | set(Stored(self.folder).files)
+
+    @property
     def leftovers(self) -> list[Path]:
         """Files with content that are no object. Empty ones are slots for objects to come."""
         folders = (self.folder / "incoming", self.folder / "staging")
