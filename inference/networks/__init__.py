@@ -1,7 +1,8 @@
 """The networks that bundles and recipes name. Each has the same face, so that training and serving know only that.
 
 ``forward(x, modality=None)``
-    ``x`` float32 (B, T, 3, S, S) RGB in [0, 1], grey repeated, T slices (1 for images); ``modality`` int64 (B,) or None.
+    ``x`` float32 (B, T, 3, S, S) RGB in [0, 1], grey repeated, T slices (1 for images); ``modality`` int64 (B,)
+    or None.
     Returns float32 (B, D): the embedding, averaged over slices, not normalised.
 ``local(x)``
     float32 (B, D, h, w): the local features before pooling, averaged over slices.
