@@ -97,7 +97,7 @@ class LoadedSeries:
 
     kind
         ``radiograph``: ``pixels`` is float32 (rows, columns) in [0, 1], bone bright (MONOCHROME2 sense);
-        ``fundus``: uint8 (rows, columns, 3) RGB;
+        ``fundus``: uint8 (rows, columns, 3) RGB, of an eye; ``photograph``: the same of anything else;
         ``volume``: float32 (slices, rows, columns); HU for CT, modality units for MR.
     affine
         (4, 4) float64 from voxel index (slice, row, column, 1) to patient LPS millimetres; None for 2-D kinds.
@@ -109,7 +109,7 @@ class LoadedSeries:
     series_uid: str
     sop_instance_uids: tuple[str, ...]
     modality: str
-    kind: Literal["radiograph", "fundus", "volume"]
+    kind: Literal["radiograph", "fundus", "photograph", "volume"]
     pixels: NDArray[Any]
     spacing: tuple[float, ...]
     affine: NDArray[np.float64] | None = None

@@ -8,7 +8,12 @@ _LATERAL = frozenset({"LL", "RL", "LATERAL", "LLAT", "RLAT", "LAT"})
 
 
 def canonical_modality(modality: str, kind: str) -> str:
-    """``DX`` for radiographs and ``OP`` for photographs of the eye, however they were captured, else the Modality."""
+    """``DX`` for radiographs, ``OP`` for photographs of the eye, however they were captured; else the Modality.
+
+    A rendering of a CT or MR volume is no slice of it: ``CT-VR``, ``MR-VR``.
+    """
+    if kind == "photograph" and modality in ("CT", "MR"):
+        return f"{modality}-VR"
     return _KINDS.get(kind, modality)
 
 

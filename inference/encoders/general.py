@@ -110,7 +110,9 @@ class GeneralEncoder:
         if not series.instances:
             return False
         kind = kind_of(series.instances[0])
-        return kind in ("radiograph", "fundus", "capture") or (kind == "volume" and series.modality == "MR")
+        return kind in ("radiograph", "fundus", "photograph", "capture") or (
+            kind == "volume" and series.modality == "MR"
+        )
 
     def encode(self, images: Sequence[LoadedSeries]) -> Sequence[Encoding | None]:
         planes = [self._planes(image) for image in images]
@@ -148,7 +150,7 @@ class GeneralEncoder:
         pixels = image.pixels
         if pixels.size == 0 or not np.isfinite(pixels).all() or float(pixels.max()) <= float(pixels.min()):
             return []
-        if image.kind == "fundus":
+        if image.kind in ("fundus", "photograph"):
             return [self._resized(pixels)]
         if image.kind == "radiograph":
             return [self._resized(_grey(self._cropped(pixels), 0.0, 1.0))]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from config.errors import ImagingError
-from inference.imaging.fundus import load_fundus, rgb_of
+from inference.imaging.labels import image_type, shows_an_eye
 from inference.imaging.options import LoadOptions
+from inference.imaging.photograph import load_photograph, rgb_of
 from inference.imaging.pixels import PixelObject, is_grey, open_pixels
 from inference.imaging.radiograph import load_radiograph
 from inference.imaging.rejections import refuse
@@ -17,7 +18,7 @@ from inference.types import InstanceHeader, LoadedSeries, Rejection, SeriesHeade
 
 __all__ = ["LoadOptions", "LoadResult", "kind_of", "load_series"]
 
-Kind = Literal["radiograph", "fundus", "volume", "capture"]
+Kind = Literal["radiograph", "fundus", "photograph", "volume", "capture"]
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _KIND_OF_CLASS: dict[str, Kind] = {
@@ -25,17 +26,22 @@ _KIND_OF_CLASS: dict[str, Kind] = {
     **dict.fromkeys(
         ("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "12.1", "12.2"), "radiograph"
     ),
-    **dict.fromkeys(("77.1.4", "77.1.5.1", "77.1.5.2", "77.1.5.5", "77.1.5.6"), "fundus"),
+    **dict.fromkeys(("77.1.5.1", "77.1.5.2", "77.1.5.5", "77.1.5.6"), "fundus"),
+    # Endoscopy, microscopy, microscopy in slide coordinates, photography, whole slides, dermoscopy
+    **dict.fromkeys(("77.1.1", "77.1.2", "77.1.3", "77.1.4", "77.1.6", "77.1.7"), "photograph"),
     **dict.fromkeys(("7", "7.1", "7.2", "7.3", "7.4"), "capture"),
 }  # fmt: skip
 _KIND_OF_MODALITY: dict[str, Kind] = {
     **dict.fromkeys(("CT", "MR"), "volume"),
     **dict.fromkeys(("CR", "DX", "RG", "IO", "PX", "MG"), "radiograph"),
-    **dict.fromkeys(("OP", "XC"), "fundus"),
+    "OP": "fundus",
+    **dict.fromkeys(("XC", "SM", "GM", "ES", "DMS"), "photograph"),
 }
 # Captures of these modalities are photographs even where they came out grey; those of others may be either.
-_PHOTO_MODALITIES = frozenset({"OP", "XC"})
+_PHOTO_MODALITIES = frozenset({"OP", "XC", "SM", "GM", "ES", "DMS"})
 _EITHER_MODALITIES = frozenset({"", "OT", "SC"})
+# Image Type values of volume renderings (PS3.3 C.7.6.16.2.4.6 has VOLUME_RENDER; scanners abbreviate).
+_RENDERED = frozenset({"VOLUME", "VOLUME_RENDER", "VOLREN", "VRT", "3D"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,12 @@ def kind_of(header: InstanceHeader) -> Kind | None:
     if not header.sop_class_uid.startswith(_STORAGE):
         return _KIND_OF_MODALITY.get(header.modality)
     kind = _KIND_OF_CLASS.get(header.sop_class_uid.removeprefix(_STORAGE))
-    # A secondary capture from a CT or MR scanner is a screen shot, no slice.
-    return None if kind == "capture" and _KIND_OF_MODALITY.get(header.modality) == "volume" else kind
+    if kind == "photograph" and shows_an_eye(header):
+        return "fundus"
+    if kind == "capture" and _KIND_OF_MODALITY.get(header.modality) == "volume":
+        # A secondary capture from a CT or MR scanner is a rendering where it says so, else a screen shot.
+        return "photograph" if _RENDERED.intersection(image_type(header)) else None
+    return kind
 
 
 def load_series(series: SeriesHeader, options: LoadOptions | None = None) -> LoadResult:
@@ -98,12 +108,14 @@ def _load_single(header: InstanceHeader, kind: Kind, options: LoadOptions) -> Lo
     source = open_pixels(header, options.max_decoded_bytes, truncated_allowed="TRUNCATED_PIXELS" in options.allow)
     if kind == "capture":
         kind = _capture_kind(header, source)
-    return load_fundus(header, source, options) if kind == "fundus" else load_radiograph(header, source, options)
+    if kind == "fundus" or kind == "photograph":
+        return load_photograph(header, source, options, kind)
+    return load_radiograph(header, source, options)
 
 
 def _capture_kind(header: InstanceHeader, source: PixelObject) -> Kind:
     if header.modality in _PHOTO_MODALITIES:
-        return "fundus"
+        return "fundus" if shows_an_eye(header) else "photograph"
     if header.modality not in _EITHER_MODALITIES or source.photometric.startswith("MONOCHROME"):
         return "radiograph"
     return "radiograph" if is_grey(rgb_of(source, frozenset())) else "fundus"

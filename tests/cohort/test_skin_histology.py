@@ -93,17 +93,17 @@ def test_pictures_are_written_as_they_were_drawn(tmp_path: Path, write: Write, d
     assert np.array_equal(ds.pixel_array, draw(who, when))
 
 
-def test_skin_is_loaded_as_a_photograph_and_a_slide_is_refused_by_name(tmp_path: Path) -> None:
+def test_skin_and_slides_are_loaded_as_photographs(tmp_path: Path) -> None:
     who = person(6, 5)
     loaded = []
     for write, name in ((write_skin, "skin"), (write_histology, "histology")):
         (image,) = write(tmp_path / name, who, visit(who, 0))
         header = read_header(image.files[0])
         loaded.append(load_series(SeriesHeader(header.study_uid, header.series_uid, (header,))))
-    skin, slide = loaded
-    assert [one.kind for one in skin.images] == ["fundus"]
-    assert not slide.images
-    assert [refusal.reason for refusal in slide.rejections] == ["UNSUPPORTED_SOP_CLASS"]
+    assert [(one.kind, one.modality) for found in loaded for one in found.images] == [
+        ("photograph", "XC"),
+        ("photograph", "SM"),
+    ]
 
 
 @pytest.mark.dicom3tools

@@ -132,6 +132,15 @@ def test_a_colour_picture_is_a_photograph(tmp_path: Path, loaded: Callable[..., 
     np.testing.assert_array_equal(image.pixels, RED)
 
 
+@pytest.mark.parametrize("modality", ["XC", "SM", "DMS"])
+def test_a_colour_picture_of_anything_but_an_eye(
+    tmp_path: Path, loaded: Callable[..., LoadedSeries], modality: str
+) -> None:
+    picture(RED, tmp_path / "a.png")
+    image = loaded("a.png", modality=modality)
+    assert (image.kind, image.modality) == ("photograph", modality)
+
+
 def test_cmyk_becomes_rgb(tmp_path: Path, loaded: Callable[..., LoadedSeries]) -> None:
     flat = np.full((16, 16, 3), (200, 40, 30), np.uint8)
     flat[:8] = (20, 30, 180)

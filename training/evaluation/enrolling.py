@@ -177,7 +177,7 @@ def thumbnail(image: LoadedSeries, size: int = 112) -> NDArray[np.uint8]:
     """(size, size) grey or (size, size, 3) RGB for a person: the picture, or the middle of a volume, on black."""
     import cv2
 
-    if image.kind == "fundus":
+    if image.kind in ("fundus", "photograph"):
         picture = np.asarray(image.pixels, np.uint8)
     else:
         grey = _middle(image) if image.kind == "volume" else np.asarray(image.pixels, np.float32)
@@ -198,7 +198,7 @@ def _pictures(image: LoadedSeries) -> list[NDArray[np.float32]]:
         pixels = np.asarray(image.pixels, np.float32)
         clipped = np.clip(pixels, -200.0, 800.0) if image.modality == "CT" else pixels
         return [np.ascontiguousarray(clipped.mean(axis=axis)) for axis in (1, 2, 0)]
-    if image.kind == "fundus":
+    if image.kind in ("fundus", "photograph"):
         return [np.ascontiguousarray(np.asarray(image.pixels, np.float32).mean(axis=-1))]
     return [np.ascontiguousarray(image.pixels, np.float32)]
 

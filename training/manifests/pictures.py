@@ -16,8 +16,9 @@ from pydicom.dataset import Dataset
 
 from config.errors import ImagingError
 from inference.imaging.bounded import EXPLICIT_LITTLE
-from inference.imaging.fundus import load_fundus
+from inference.imaging.labels import shows_an_eye
 from inference.imaging.options import LoadOptions
+from inference.imaging.photograph import load_photograph
 from inference.imaging.pixels import PixelObject, is_grey
 from inference.imaging.quiet import quiet
 from inference.imaging.radiograph import load_radiograph
@@ -29,7 +30,7 @@ __all__ = ["decode", "load_picture", "load_slices"]
 
 _FORMATS = ("PNG", "JPEG")
 # Modalities whose pictures are photographs in colour: eyes, skin and faces, slides.
-_PHOTOGRAPHS = frozenset({"OP", "XC", "SM", "GM", "ES"})
+_PHOTOGRAPHS = frozenset({"OP", "XC", "SM", "GM", "ES", "DMS"})
 _VOLUMES = frozenset({"CT", "MR"})
 _UNSTATED = frozenset({"", "OT", "SC"})
 _WIDE = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -43,7 +44,7 @@ def load_picture(path: Path, header: InstanceHeader, options: LoadOptions) -> Lo
     ------
     ImagingError
         ``UNDECODABLE_PIXELS`` for a damaged or truncated picture, ``IMAGE_TOO_LARGE``, ``TOO_FEW_SLICES`` for CT and
-        MR, or what :func:`load_radiograph` and :func:`load_fundus` raise.
+        MR, or what :func:`load_radiograph` and :func:`load_photograph` raise.
     """
     if header.modality in _VOLUMES:
         raise refuse("TOO_FEW_SLICES", "one picture is no volume; put the slices of a series into a folder")
@@ -52,7 +53,11 @@ def load_picture(path: Path, header: InstanceHeader, options: LoadOptions) -> Lo
     if header.modality in _UNSTATED and pixels.ndim == 3:
         photograph = not is_grey(pixels)
     source = _capture(pixels, options)
-    return load_fundus(header, source, options) if photograph else load_radiograph(header, source, options)
+    if not photograph:
+        return load_radiograph(header, source, options)
+    # Unstated, a colour picture is taken for one of an eye: nothing else is published so often without a header.
+    eye = header.modality in _UNSTATED or shows_an_eye(header)
+    return load_photograph(header, source, options, "fundus" if eye else "photograph")
 
 
 def load_slices(files: Sequence[Path], header: InstanceHeader, options: LoadOptions) -> LoadedSeries:

@@ -1,4 +1,4 @@
-"""Fundus photographs: RGB, whatever colour space and syntax they came in."""
+"""Photographs: RGB, whatever colour space and syntax they came in, and what they are of."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def ybr(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     )
 
 
-def only(path: Path) -> LoadedSeries:
+def only(path: Path, kind: str = "fundus") -> LoadedSeries:
     result = load(path)
     assert reasons(result) == {}
     (image,) = result.images
-    assert (image.kind, image.pixels.dtype.name, image.pixels.shape) == ("fundus", "uint8", (32, 32, 3))
+    assert (image.kind, image.pixels.dtype.name, image.pixels.shape) == (kind, "uint8", (32, 32, 3))
     return image
 
 
@@ -105,7 +105,8 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
 @pytest.mark.parametrize("modality", ["OP", "XC", "OT", "SC", ""])
 def test_a_secondary_capture_in_colour_is_a_photograph(tmp_path: Path, modality: str) -> None:
     ds = with_pixels(dataset(SC, Modality=modality), photograph(), "RGB")
-    np.testing.assert_array_equal(only(save(ds, tmp_path / "a.dcm")).pixels, photograph())
+    kind = "photograph" if modality == "XC" else "fundus"
+    np.testing.assert_array_equal(only(save(ds, tmp_path / "a.dcm"), kind).pixels, photograph())
 
 
 @pytest.mark.parametrize(
@@ -115,3 +116,36 @@ def test_a_secondary_capture_in_colour_is_a_photograph(tmp_path: Path, modality:
 )  # fmt: skip
 def test_which_eye(tmp_path: Path, attributes: dict[str, Any], side: str) -> None:
     assert only(save(op(photograph(), **attributes), tmp_path / "a.dcm")).laterality == side
+
+
+XC = "1.2.840.10008.5.1.4.1.1.77.1.4"
+SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.3"
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "attributes", "kind"),
+    [
+        (XC, {"Modality": "XC"}, "photograph"),
+        (XC, {"Modality": "XC", "BodyPartExamined": "SKIN"}, "photograph"),
+        (XC, {"Modality": "XC", "BodyPartExamined": "EYE"}, "fundus"),
+        (XC, {"Modality": "XC", "SeriesDescription": "Retinal photograph OD"}, "fundus"),
+        (XC, {"Modality": "OP"}, "fundus"),
+        (SLIDE, {"Modality": "SM"}, "photograph"),
+        (SC, {"Modality": "XC"}, "photograph"),
+        (SC, {"Modality": "XC", "StudyDescription": "FUNDUS"}, "fundus"),
+        (SC, {"Modality": "OT"}, "fundus"),
+        (SC, {"Modality": "CT", "ImageType": ["DERIVED", "SECONDARY", "VOLUME"]}, "photograph"),
+        (SC, {"Modality": "MR", "ImageType": ["DERIVED", "SECONDARY", "VOLREN"]}, "photograph"),
+    ],
+)
+def test_what_a_photograph_is_of(tmp_path: Path, sop_class: str, attributes: dict[str, Any], kind: str) -> None:
+    path = save(with_pixels(dataset(sop_class, **attributes), photograph(), "RGB"), tmp_path / "a.dcm")
+    result = load(path)
+    assert reasons(result) == {}
+    assert [image.kind for image in result.images] == [kind]
+
+
+def test_a_screen_shot_of_a_scanner_is_no_rendering(tmp_path: Path) -> None:
+    screen = dataset(SC, Modality="CT", ImageType=["DERIVED", "SECONDARY", "SCREEN SAVE"])
+    path = save(with_pixels(screen, photograph(), "RGB"), tmp_path / "a.dcm")
+    assert reasons(load(path)) == {"UNSUPPORTED_SOP_CLASS": 1}

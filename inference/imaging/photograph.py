@@ -1,8 +1,8 @@
-"""Fundus photographs (OP, XC, secondary capture) as 8-bit RGB, whatever colour space they were stored in."""
+"""Photographs as 8-bit RGB, whatever colour space they were stored in: eyes, skin, faces, slides, renderings."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,12 @@ from inference.imaging.rejections import refuse
 from inference.types import InstanceHeader, LoadedSeries
 
 
-def load_fundus(header: InstanceHeader, source: PixelObject, options: LoadOptions) -> LoadedSeries:
+def load_photograph(
+    header: InstanceHeader,
+    source: PixelObject,
+    options: LoadOptions,
+    kind: Literal["fundus", "photograph"] = "photograph",
+) -> LoadedSeries:
     """One photograph, uint8 (rows, columns, 3).
 
     Raises
@@ -34,10 +39,10 @@ def load_fundus(header: InstanceHeader, source: PixelObject, options: LoadOption
         series_uid=header.series_uid,
         sop_instance_uids=(header.sop_instance_uid,),
         modality=header.modality,
-        kind="fundus",
+        kind=kind,
         pixels=pixels,
         spacing=image_spacing(header),
-        laterality=laterality_of(header, eye=True),
+        laterality=laterality_of(header, eye=kind == "fundus"),
         body_part=body_part_of(header),
         attributes=kept_attributes(header),
     )
