@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,9 +14,11 @@ from config.errors import CommandError
 from inference.calibration import from_json, to_json
 from inference.types import LoadedSeries
 from inference.verification.protocol import Template, Verification
+from training.manifests.files import read_manifest, write_manifest
+from training.manifests.schema import Role, Row
 from training.recipes.verifiers import calibration_of, joined, searched
 from training.studies.comparisons import compare_all
-from training.studies.samples import Sample
+from training.studies.samples import Sample, manifest_images
 from training.studies.verification import figures, measure
 
 
@@ -143,3 +148,29 @@ def test_a_calibration_is_fitted_on_the_nominated_and_guarded_by_all() -> None:
     guard = next(iter(again.open_set.values()))
     assert guard.persons == 40
     assert guard.searches == 160
+
+
+def test_the_pixel_floor_stands_beside_every_method() -> None:
+    rng = np.random.default_rng(2)
+    pictures = {who: rng.normal(size=16).astype(np.float32) for who in range(10)}
+    found = [replace(one, pixels=pictures[int(one.patient)]) for one in people(10)]
+    study = measure(found, Ruler())
+    assert study.methods["pixels"].rank1 == 1.0
+    assert "pixels" not in measure(people(10), Ruler()).methods
+
+
+def test_persons_of_a_manifest_are_searched_and_others_only_enrolled(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    rows = []
+    for name in ("a0", "a1", "b0", "b1", "c0", "d0", "e0", "e1"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), rng.integers(0, 255, (32, 32), np.uint8))
+        role = Role.DISTRACTOR if name[0] == "e" else Role.BOTH
+        rows.append(Row(path=f"{name}.png", patient_id=name[0], study=name, modality="DX", role=role))
+    write_manifest(tmp_path / "manifest.csv", rows)
+    manifest = read_manifest(tmp_path / "manifest.csv")
+    found = list(manifest_images(manifest, 10, 10, 0))
+    assert sorted(one.patient for one in found) == ["a", "a", "b", "b", "c", "d", "e", "e"]
+    assert {one.patient for one in found if not one.distractor} == {"a", "b"}
+    few = list(manifest_images(manifest, 1, 1, 0))
+    assert len({one.patient for one in few}) == 2
+    assert len({one.patient for one in few if not one.distractor}) <= 1

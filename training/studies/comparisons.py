@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.types import FloatArray
 from inference.verification.protocol import Template, Verifier
 from training.studies.samples import Sample
 
@@ -30,6 +31,8 @@ class Comparisons:
         None where no encoder nominates.
     nominated
         the best of each probe's row by the embedding; all that is comparable where there is none.
+    pixels
+        the floor: correlation of 32 x 32 pixels.
     complete
         whether the verifier was asked about every comparable pair.
     """
@@ -38,6 +41,7 @@ class Comparisons:
     probes: NDArray[np.int64]
     patients: int
     embedding: Floats | None
+    pixels: Floats | None
     geometry: Floats
     nominated: Flags
     complete: bool
@@ -62,11 +66,12 @@ def compare_all(found: Sequence[Sample], verifier: Verifier, top: int) -> Compar
     mated = (comparable & (owners[:, None] == owners[None, :])).any(axis=1)
     probes = np.flatnonzero(mated & np.array([not sample.distractor for sample in found], bool))
     comparable[~np.isin(np.arange(len(found)), probes)] = False
-    embedding = _embedding(found, comparable)
+    embedding = _similarity([sample.vector for sample in found], comparable)
+    pixels = _similarity([sample.pixels for sample in found], comparable)
     nominated = comparable.copy() if embedding is None else _best(embedding, top)
     complete = int(comparable.sum()) <= MAX_PAIRS
     geometry, asked = _geometry(found, verifier, comparable if complete else nominated)
-    return Comparisons(owners, probes, len(names), embedding, geometry, nominated, complete, asked)
+    return Comparisons(owners, probes, len(names), embedding, pixels, geometry, nominated, complete, asked)
 
 
 def _comparable(found: Sequence[Sample]) -> Flags:
@@ -78,14 +83,14 @@ def _comparable(found: Sequence[Sample]) -> Flags:
     return np.asarray(result)
 
 
-def _embedding(found: Sequence[Sample], comparable: Flags) -> Floats | None:
-    dimension = next((len(sample.vector) for sample in found if sample.vector is not None), 0)
+def _similarity(found: Sequence[FloatArray | None], comparable: Flags) -> Floats | None:
+    dimension = max((len(vector) for vector in found if vector is not None), default=0)
     if not dimension:
         return None
     vectors = np.zeros((len(found), dimension))
-    for row, sample in zip(vectors, found, strict=True):
-        row[:] = 0.0 if sample.vector is None else sample.vector
-    refused = np.array([sample.vector is None for sample in found])
+    for row, vector in zip(vectors, found, strict=True):
+        row[: 0 if vector is None else len(vector)] = 0.0 if vector is None else vector
+    refused = np.array([vector is None for vector in found])
     usable = comparable & ~refused[:, None] & ~refused[None, :]
     return np.where(usable, vectors @ vectors.T, -np.inf)
 

@@ -12,6 +12,10 @@ from inference.encoders.protocol import Encoder
 from inference.types import FloatArray, LoadedSeries
 from inference.verification.protocol import Template, Verifier
 from training.cohort.visit import Dials
+from training.evaluation.enrolling import flat
+from training.manifests.files import Manifest
+from training.manifests.images import load_row
+from training.manifests.schema import Role, Row
 from training.recipes.phantoms import phantom_studies
 
 
@@ -27,7 +31,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is left of an image; ``vector`` or ``template`` is None where there was no encoder, or it was refused."""
+    """What is left of an image; ``vector`` or ``template`` is None where there was no encoder, or it was refused.
+
+    ``pixels`` is the image as the floor of every study sees it (:func:`training.evaluation.enrolling.flat`).
+    """
 
     patient: str
     study: str
@@ -36,6 +43,7 @@ class Sample:
     distractor: bool
     vector: FloatArray | None
     template: Template | None
+    pixels: FloatArray | None = None
 
 
 def phantom_images(
@@ -47,6 +55,25 @@ def phantom_images(
     if distractors:
         for row, images in phantom_studies(kind, distractors, seed + 1, 1, processes, dials):
             yield from (Known(row.patient_id, row.study, image, distractor=True) for image in images)
+
+
+def manifest_images(manifest: Manifest, persons: int, distractors: int, seed: int) -> Iterator[Known]:
+    """Images of ``persons`` patients with two studies or more, and of ``distractors`` others, both drawn by ``seed``.
+
+    Images that cannot be loaded, or that the manifest leaves out of searches, are passed over.
+    """
+    rows: dict[str, list[Row]] = {}
+    for row in manifest.rows():
+        rows.setdefault(row.patient_id, []).append(row)
+    order = np.random.default_rng(seed).permutation(sorted(rows)).tolist()
+    several = [name for name in order if len({row.study for row in rows[name]}) > 1]
+    searched = several[:persons]
+    taken = set(searched)
+    others = [name for name in order if name not in taken][:distractors]
+    for name in (*searched, *others):
+        for row in rows[name]:
+            distractor = name not in taken or row.role is Role.DISTRACTOR
+            yield from (Known(name, row.study, image, distractor) for image in load_row(manifest, row).images[:1])
 
 
 def samples(images: Iterable[Known], encoder: Encoder | None, verifier: Verifier) -> Iterator[Sample]:
@@ -61,6 +88,7 @@ def samples(images: Iterable[Known], encoder: Encoder | None, verifier: Verifier
             distractor=known.distractor,
             vector=None if encoder is None else _vector(encoder, image),
             template=_template(verifier, image),
+            pixels=flat(image)[0],
         )
 
 

@@ -1,11 +1,13 @@
 """What geometry adds to an embedding: recognition with the embedding alone, with a verifier alone, and with both.
 
 ``python -m training.studies.verification --verifier volume --kind head-ct --encoder ct-face`` makes phantoms that no
-recipe and no calibration drew, and searches every study among all others.
+recipe and no calibration drew, and searches every study among all others; ``--manifest FILE`` does so with images of
+anybody's.
 
 Every image is a probe twice: with its own patient enrolled (a mated search) and with its patient left out (a non-mated
-one). Images of one study are never compared. *nominated* is the verifier's opinion of the ``top`` candidates of the
-embedding; *both* adds the log likelihood ratios of the two scores, fitted on the other half of the persons.
+one). Images of one study are never compared. *pixels* is the floor, correlation at 32 x 32; *nominated* is what the
+verifier thinks of the ``top`` candidates of the embedding; *both* adds the log likelihood ratios of the two scores,
+fitted on the other half of the persons.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from inference.verification.protocol import Verifier
 from training.cohort.kinds import KINDS
 from training.cohort.nuisance import dials_of
 from training.evaluation.metrics import equal_error_rate, person_bootstrap
+from training.manifests.files import read_manifest
 from training.studies.comparisons import Comparisons, Floats, compare_all
-from training.studies.samples import Sample, phantom_images, samples
+from training.studies.samples import Sample, manifest_images, phantom_images, samples
 
 # No other use of phantoms draws persons from these seeds: persons here, distractors one above.
 VERIFICATION_SEED = 7300
@@ -69,6 +72,8 @@ def measure(found: Sequence[Sample], verifier: Verifier, top: int = 20) -> Study
     if compared.patients < 2 or not len(compared.probes):
         raise CommandError("there is nobody to search for: a study needs two patients or more, with two visits each")
     methods: dict[str, Floats] = {}
+    if compared.pixels is not None:
+        methods["pixels"] = compared.pixels
     if compared.embedding is not None:
         methods["embedding"] = compared.embedding
     if compared.complete:
@@ -149,7 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m training.studies.verification", description=main.__doc__)
     parser.add_argument("--verifier", required=True, help="name of a verifier")
-    parser.add_argument("--kind", required=True, choices=sorted(KINDS), help="which phantom studies")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--kind", choices=sorted(KINDS), help="which phantom studies")
+    source.add_argument("--manifest", type=Path, help="studies of a manifest instead of phantoms")
     parser.add_argument("--encoder", help="name of the encoder that nominates; without one all are nominated")
     parser.add_argument("--persons", type=int, default=60)
     parser.add_argument("--visits", type=int, default=2)
@@ -161,18 +168,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     chosen = parser.parse_args(arguments)
     judge, encoder = verifier(chosen.verifier), Registry().get(chosen.encoder) if chosen.encoder else None
-    made = phantom_images(
-        chosen.kind,
-        chosen.persons,
-        chosen.visits,
-        chosen.distractors,
-        chosen.seed,
-        dials_of(chosen.nuisance),
-        chosen.processes,
-    )
-    found = list(track(samples(made, encoder, judge), "phantoms", chosen.persons * chosen.visits + chosen.distractors))
+    if chosen.manifest is not None:
+        made = manifest_images(read_manifest(chosen.manifest), chosen.persons, chosen.distractors, chosen.seed)
+        label, total = chosen.manifest.parent.name, None
+    else:
+        dials = dials_of(chosen.nuisance)
+        made = phantom_images(
+            chosen.kind, chosen.persons, chosen.visits, chosen.distractors, chosen.seed, dials, chosen.processes
+        )
+        label = f"{chosen.kind} ({chosen.nuisance})"
+        total = chosen.persons * chosen.visits + chosen.distractors
+    found = list(track(samples(made, encoder, judge), "images", total))
     study = measure(found, judge, chosen.top)
-    show(study, f"{chosen.kind} ({chosen.nuisance}): {chosen.encoder or 'no encoder'}, {judge.name} {judge.version}")
+    show(study, f"{label}: {chosen.encoder or 'no encoder'}, {judge.name} {judge.version}")
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(asdict(study), indent=1) + "\n", encoding="utf-8")
 
