@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m training.recipes.verifiers", description=main.__doc__)
     parser.add_argument("--verifier", required=True)
-    parser.add_argument("kinds", nargs="+", help=f"KIND or KIND/ENCODER; kinds are {', '.join(KINDS)}")
+    parser.add_argument("kinds", nargs="+", help=f"KIND, KIND/ENCODER or either:PERSONS; kinds are {', '.join(KINDS)}")
     parser.add_argument("--seed", type=int, default=VERIFIER_SEED, help="of the persons; no other use may share it")
     parser.add_argument("--persons", type=int, default=100)
     parser.add_argument("--visits", type=int, default=2)
@@ -110,17 +110,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     judge = verifier(chosen.verifier)
     lists, strangers = [], []
-    for kind, _, name in (text.partition("/") for text in chosen.kinds):
+    asked = [_asked(text, chosen.persons) for text in chosen.kinds]
+    for kind, name, persons in asked:
         encoder = Registry().get(name) if name else None
-        made = phantom_images(kind, chosen.persons, chosen.visits, 0, chosen.seed, Dials(), chosen.processes)
-        found = list(track(samples(made, encoder, judge), kind, chosen.persons * chosen.visits))
+        made = phantom_images(kind, persons, chosen.visits, 0, chosen.seed, Dials(), chosen.processes)
+        found = list(track(samples(made, encoder, judge), kind, persons * chosen.visits))
         compared = compare_all(found, judge, TOP)
         lists.append(searched(found, compared, np.where(compared.nominated, compared.geometry, -np.inf)))
         strangers.append(searched(found, compared, compared.geometry))
-    said = f"{', '.join(chosen.kinds)} of {chosen.persons} phantoms, {chosen.visits} visits each, seed {chosen.seed}"
-    calibration = calibration_of(judge, joined(lists), joined(strangers), chosen.persons, said)
+    most = max(persons for *_, persons in asked)
+    made_of = ", ".join(f"{kind}{name and '/'}{name} of {persons}" for kind, name, persons in asked)
+    said = f"{made_of} phantoms, {chosen.visits} visits each, seed {chosen.seed}"
+    calibration = calibration_of(judge, joined(lists), joined(strangers), most, said)
     package_calibrations().mkdir(exist_ok=True)
     (package_calibrations() / f"{judge.name}.json").write_text(to_json(calibration), encoding="utf-8")
+
+
+def _asked(text: str, persons: int) -> tuple[str, str, int]:
+    """(kind, encoder or "", persons) of ``KIND[/ENCODER][:PERSONS]``."""
+    source, _, number = text.partition(":")
+    kind, _, name = source.partition("/")
+    return kind, name, int(number or persons)
 
 
 if __name__ == "__main__":
