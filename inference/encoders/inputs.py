@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import inf, isfinite
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -64,7 +65,7 @@ class InputSpec:
             raise ValueError(f"fit is {self.fit!r}; it is one of {', '.join(get_args(Fit))}")
         if not (1 <= self.slices <= 64 and 0 < self.span <= 1):
             raise ValueError("slices go from 1 to 64, and span is more than 0 and at most 1")
-        if len(self.windows) not in (1, 3) or any(width <= 0 for _, width in self.windows):
+        if len(self.windows) not in (1, 3) or not all(isfinite(c) and 0 < width < inf for c, width in self.windows):
             raise ValueError("windows are one or three pairs (centre, width) in HU, with widths above 0")
         parse_chain(self.enhance)
 

@@ -5,7 +5,7 @@
     or None.
     Returns float32 (B, D): the embedding, averaged over slices, not normalised.
 ``local(x)``
-    float32 (B, D, h, w): the local features before pooling, averaged over slices.
+    float32 (B, C, h, w): the local features before pooling, averaged over slices; C is D where nothing projects.
 ``dimension``
     D.
 
@@ -36,6 +36,7 @@ NETWORKS = {
     "resnet18": "inference.networks.resnet:build",
     "resnet50": "inference.networks.resnet:build",
     "hybrid": "inference.networks.hybrid:build",
+    "modality-classifier": "inference.networks.classifier:build",
 }
 
 
