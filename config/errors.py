@@ -17,6 +17,7 @@
      +- GalleryError           a search or an enrolment that cannot be exact
      +- CalibrationError       no calibration for a score, or too little data to fit one
      +- EvaluationError        a test of recognition that cannot be carried out
+     +- TrainingError          a recipe that cannot be trained, or a training that went wrong
      +- ArchiveError           the archive refuses, is away or disagrees
      |   +- ArchiveUnavailableError   try again later
      |   +- ArchiveConflictError      what is there is not what was expected
@@ -49,6 +50,7 @@ __all__ = [
     "MedReIDError",
     "RelinkRefusedError",
     "StorageError",
+    "TrainingError",
 ]
 
 
@@ -120,6 +122,10 @@ class CalibrationError(MedReIDError):
 
 class EvaluationError(MedReIDError):
     reason = "EVALUATION"
+
+
+class TrainingError(MedReIDError):
+    reason = "TRAINING"
 
 
 class ArchiveError(MedReIDError):
