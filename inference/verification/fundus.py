@@ -70,16 +70,7 @@ class FundusVerifier:
         vessels = vessels_of(image.pixels)
         if vessels is None:
             return None
-        return Template(
-            verifier=self.name,
-            version=self.version,
-            study_uid=image.study_uid,
-            series_uid=image.series_uid,
-            data=pack(vessels),
-            modality=image.modality,
-            view=image.view,
-            laterality=image.laterality,
-        )
+        return Template.of_picture(self, image, pack(vessels))
 
     def score(self, probe: Template, reference: Template) -> float:
         first, second = sorted((self._data(probe), self._data(reference)))

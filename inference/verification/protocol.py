@@ -28,6 +28,20 @@ class Template:
     view: str = ""
     laterality: str = ""
 
+    @classmethod
+    def of_picture(cls, verifier: Verifier, image: LoadedSeries, data: bytes) -> Template:
+        """What ``verifier`` keeps of a picture: only those of one view and side are compared."""
+        return cls(
+            verifier=verifier.name,
+            version=verifier.version,
+            study_uid=image.study_uid,
+            series_uid=image.series_uid,
+            data=data,
+            modality=image.modality,
+            view=image.view,
+            laterality=image.laterality,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:

@@ -75,16 +75,7 @@ class RadiographVerifier:
         detail = detail_of(image.pixels)
         if detail is None:
             return None
-        return Template(
-            verifier=self.name,
-            version=self.version,
-            study_uid=image.study_uid,
-            series_uid=image.series_uid,
-            data=pack(detail),
-            modality=image.modality,
-            view=image.view,
-            laterality=image.laterality,
-        )
+        return Template.of_picture(self, image, pack(detail))
 
     def score(self, probe: Template, reference: Template) -> float:
         first, second = sorted((self._data(probe), self._data(reference)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from training.cohort.dials.head_ct import swollen
 from training.cohort.draw import Draw
 from training.cohort.illness import Illness
 
@@ -17,6 +18,7 @@ class HeadMrDials:
     weight_sd: float = 1.9  # mm of fat under the skin of the lower face
     jaw_sd: float = 1.8  # degrees of opening (half normal)
     smile_sd: float = 1.5  # mm that the corners of the mouth are drawn up (or down)
+    swelling: tuple[float, float] = (3.0, 8.0)  # mm under a swollen cheek, from mild to severe
     axial: float = 0.3  # share of visits acquired in axial slices; the others are sagittal
     spacing: tuple[float, float] = (1.4, 1.65)  # mm, cubic voxels
     margin: tuple[float, float] = (8.0, 24.0)  # mm of air before, beside and above the head
@@ -80,15 +82,13 @@ class HeadMrVisit:
 
 def draw_head_mr(draw: Draw, d: HeadMrDials, weight: float, ill: Illness) -> HeadMrVisit:
     """``weight`` is the day's, in standard deviations."""
-    swelling = ill["swelling"]
-    swollen = 3.0 + 5.0 * swelling.severity if swelling else 0.0
     return HeadMrVisit(
         tilt=(draw.normal(d.tilt_sd), draw.normal(d.tilt_sd * 0.7), draw.normal(d.tilt_sd)),
         shift=(draw.normal(d.shift_sd, 2.0), draw.normal(d.shift_sd, 2.0), draw.normal(d.shift_sd, 2.0)),
         weight=weight * d.weight_sd,
         jaw=abs(draw.normal(d.jaw_sd)),
         smile=draw.normal(d.smile_sd),
-        swelling=(swollen, 0.0) if swelling.side == "L" else (0.0, swollen),
+        swelling=swollen(ill["swelling"], d.swelling),
         axial=draw.habit_chance(d.axial),
         spacing=round(draw.habit(d.spacing), 2),
         margin=draw.habit(d.margin),
