@@ -11,6 +11,22 @@
     [files]                     # file in this folder = SHA-256
     [package_files]             # "importable.package/path/in/it" = SHA-256: weights that an installed package brings
     calibration = "calibration.json"            # optional; of [files]
+
+A bundle that a recipe trained (``network = "trained"``, read by :mod:`inference.encoders.trained`) says besides::
+
+    intended_use                # text for people
+    [model]
+    name = "efficientnet-lite0" # what inference.networks.build takes
+    modalities = ["DX", "CT"]   # what it was trained on and takes; a place in this list is the modality's number
+    [model.settings]            # of the network
+    [serving]
+    backend = "onnx"            # what serves on a CPU: torch, onnx or onnx-int8
+    [metrics]                   # what was measured of it, on what
+    [training]                  # data, seed, commit, machine: how it came to be
+
+Its files are ``weights.safetensors`` and, where a backend needs them, ``model.onnx`` and ``model.int8.onnx``. The
+backend is the fastest of those whose loss of accuracy the export measured and accepted: it is chosen once, on the same
+images as the metrics, and every node that runs the bundle on a CPU computes the same embeddings.
 """
 
 from __future__ import annotations
@@ -19,7 +35,7 @@ import hashlib
 import importlib.util
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,13 +44,30 @@ from inference.calibration import Calibration, from_json, read_calibration
 
 BUNDLE_FILE = "bundle.toml"
 _MAX_BUNDLE_TOML = 65536
+Backend = Literal["torch", "onnx", "onnx-int8"]
 _NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 
-class Manifest(BaseModel):
-    """What ``bundle.toml`` says. An unknown key is an error."""
-
+class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelTable(_Table):
+    """Which network, with which settings, and the modalities (as in :mod:`inference.encoders.families`) it takes."""
+
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    modalities: tuple[str, ...] = ()
+
+
+class ServingTable(_Table):
+    """What serves on a CPU."""
+
+    backend: Backend = "torch"
+
+
+class Manifest(_Table):
+    """What ``bundle.toml`` says. An unknown key is an error."""
 
     name: str = Field(pattern=_NAME)
     version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$")
@@ -48,6 +81,11 @@ class Manifest(BaseModel):
     files: dict[str, str] = Field(default_factory=dict)
     package_files: dict[str, str] = Field(default_factory=dict)
     calibration: str = ""
+    intended_use: str = ""
+    model: ModelTable | None = None
+    serving: ServingTable = ServingTable()
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
 
 
 class Bundle:
