@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 
 from config.errors import EncoderError, ImagingError
 from inference.encoders.bundle import Bundle
+from inference.encoders.common import encoding_of
 from inference.encoders.device import choose_device, inference_pass
-from inference.encoders.families import canonical_modality, canonical_view
+from inference.encoders.families import canonical_modality
+from inference.encoders.inputs import MR_PERCENTILES, grey_bytes, resized, spread, without_border
 from inference.types import Encoding, FloatArray, LoadedSeries, SeriesHeader
 
 if TYPE_CHECKING:
@@ -125,23 +127,13 @@ class GeneralEncoder:
             encodings.append(self._encoding(image, own) if len(group) else None)
         return encodings
 
-    def _encoding(self, image: LoadedSeries, features: FloatArray) -> Encoding:
+    def _encoding(self, image: LoadedSeries, features: FloatArray) -> Encoding | None:
         modality = canonical_modality(image.modality, image.kind)
         roots = np.sqrt(features / np.maximum(features.sum(axis=1, keepdims=True), 1e-6))
         mean = roots.mean(axis=0)
         if modality in self._centres:
             mean = mean - self._centres[modality]
-        return Encoding(
-            encoder=self.name,
-            version=self.version,
-            study_uid=image.study_uid,
-            series_uid=image.series_uid,
-            vector=(mean / np.linalg.norm(mean)).astype(np.float32),
-            quality=image_quality(image),
-            modality=modality,
-            view=canonical_view(image.view),
-            laterality=image.laterality,
-        )
+        return encoding_of(image, self.name, self.version, mean)
 
     def _planes(self, image: LoadedSeries) -> list[NDArray[np.uint8]]:
         """uint8 (size, size, 3) planes of an image; none when the image is flat."""
@@ -153,24 +145,14 @@ class GeneralEncoder:
         if image.kind in ("fundus", "photograph"):
             return [self._resized(pixels)]
         if image.kind == "radiograph":
-            return [self._resized(_grey(self._cropped(pixels), 0.0, 1.0))]
-        low, high = np.percentile(pixels, (1.0, 99.5))
-        half = self._input.span / 2
-        chosen = np.linspace(0.5 - half, 0.5 + half, self._input.slices) * (len(pixels) - 1)
-        indices = np.unique(chosen.round().astype(int))
-        return [self._resized(_grey(pixels[index], float(low), float(high))) for index in indices]
-
-    def _cropped(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        rows, columns = (int(side * self._input.crop) for side in pixels.shape)
-        return pixels[rows : pixels.shape[0] - rows, columns : pixels.shape[1] - columns]
+            return [self._resized(grey_bytes(without_border(pixels, self._input.crop), 0.0, 1.0))]
+        low, high = np.percentile(pixels, MR_PERCENTILES)
+        indices = np.unique(spread(len(pixels), self._input.slices, self._input.span))
+        return [self._resized(grey_bytes(pixels[index], float(low), float(high))) for index in indices]
 
     def _resized(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        import cv2
-
-        size = self._input.size
-        shrinks = min(plane.shape[:2]) > size
-        scaled = cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        return np.asarray(scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=2), np.uint8)
+        scaled = resized(plane, self._input.size, self._input.size)
+        return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=2)
 
     def _features(self, planes: Sequence[NDArray[np.uint8]]) -> FloatArray:
         """float32 (n, dimension), not normalised."""
@@ -185,18 +167,3 @@ class GeneralEncoder:
                 maps = self._network.extract_features((batch.float() - 127) / 128)
                 found.append(maps.float().mean((2, 3)).cpu().numpy())
         return np.concatenate(found)
-
-
-def image_quality(image: LoadedSeries) -> float:
-    """How much there is to see, in [0, 1]: the share of the grey range and of the size that a usable image has."""
-    pixels = image.pixels if image.kind != "volume" else image.pixels[len(image.pixels) // 2]
-    values = np.asarray(pixels, np.float32)
-    low, high = np.percentile(values, (2, 98))
-    spread = float(high - low) / max(float(values.max() - values.min()), 1e-6)
-    detail = min(pixels.shape[:2]) / 224
-    return float(np.clip(min(spread / 0.4, detail), 0.0, 1.0))
-
-
-def _grey(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    scaled = (np.asarray(pixels, np.float32) - low) / max(high - low, 1e-6)
-    return np.asarray(np.clip(scaled * 255, 0, 255).round(), np.uint8)

@@ -19,6 +19,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from inference.networks.vit import BlockAdaptation, LowRank
 
@@ -94,15 +95,18 @@ class Codebook(nn.Module):
 
 
 class PatchContext(nn.Module):
-    """What the patches of an image have in common, before any attention: the cue to its modality."""
+    """What the patches of an image have in common, before any attention: the cue to its modality.
+
+    The mean stands before the second of the two 1 x 1 convolutions, where it gives the same and costs less.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.router = nn.Sequential(nn.Conv2d(width, width, 1), nn.LeakyReLU(SLOPE), nn.Conv2d(width, width, 1))
+        self.patch, self.image = nn.Conv2d(width, width, 1), nn.Linear(width, width)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, D, h, w) to (N, D)."""
-        context: Tensor = self.router(maps).mean((2, 3))
+        context: Tensor = self.image(functional.leaky_relu(self.patch(maps), SLOPE).mean((2, 3)))
         return context
 
 
@@ -136,20 +140,20 @@ class FactorGenerator(nn.Module):
         parts = self.trunk(modality).unflatten(-1, (groups, -1)).transpose(0, 1)
         made = torch.baddbmm(self.static, parts, self.generated)
         units = made.unflatten(-1, (self.depth, UNITS, -1)).permute(2, 1, 3, 0, 4).flatten(-2)
-        return [self._block(unit) for unit in units.unbind(0)]
-
-    def _block(self, units: Tensor) -> BlockAdaptation:
-        """(N, UNITS, rank x width) as factors."""
-        return BlockAdaptation(
-            LowRank(self._down(units[:, ATTENTION_DOWN]), self._up(units[:, ATTENTION_UP], 3)),
-            LowRank(self._down(units[:, MLP_DOWN]), self._up(units[:, MLP_UP], 1)),
-        )
+        down, up, mlp_down, mlp_up = (units[:, :, part] for part in (ATTENTION_DOWN, ATTENTION_UP, MLP_DOWN, MLP_UP))
+        factors = (self._down(down), self._up(up, 3), self._down(mlp_down), self._up(mlp_up, 1))
+        return [
+            BlockAdaptation(LowRank(a, b), LowRank(c, d))
+            for a, b, c, d in zip(*(factor.unbind(0) for factor in factors), strict=True)
+        ]
 
     def _down(self, units: Tensor) -> Tensor:
-        return units.reshape(units.shape[0], -1, self.width)
+        """(blocks, samples, units, rank x width) as A: (blocks, samples, P r, width)."""
+        return units.reshape(self.depth, units.shape[1], -1, self.width)
 
     def _up(self, units: Tensor, parts: int) -> Tensor:
-        return units.reshape(units.shape[0], parts, -1, self.rank)
+        """The same as B: (blocks, samples, P, outputs, r)."""
+        return units.reshape(self.depth, units.shape[1], parts, -1, self.rank)
 
 
 class ModalityAdapter(nn.Module):

@@ -1,4 +1,4 @@
-"""How fast phantoms come: studies and images per second of each kind, and what 200 patients with 3 visits would take."""
+"""How fast phantoms come: studies and images per second of each kind, and how long a whole cohort would take."""
 
 from __future__ import annotations
 
