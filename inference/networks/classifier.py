@@ -37,6 +37,7 @@ class ClassifierNetwork(nn.Module):
     def __init__(self, body: nn.Module, classes: tuple[str, ...], dropout: float) -> None:
         super().__init__()
         self.body, self.classes, self.dimension = body, classes, len(classes)
+        self.channels = cast(int, body.channels)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(cast(int, body.dimension), len(classes)))
 
     def forward(self, x: Tensor, modality: Tensor | None = None) -> Tensor:
