@@ -1,0 +1,43 @@
+"""Difference alignment to teachers: the one place where training asks a network for its local features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Teaching(nn.Module):
+    """Aligns differences between images with those that a teacher of their modality sees.
+
+    Parameters
+    ----------
+    alignment
+        ``forward(student, teacher, modality)``, as :class:`training.learning.alignment.DifferenceAlignment`.
+    teachers
+        by number of the modality, frozen; each gives ``maps(images (B, 3, S, S)) -> (B, C, h, w)``.
+    """
+
+    def __init__(self, alignment: nn.Module, teachers: Mapping[int, Any]) -> None:
+        super().__init__()
+        self.alignment = alignment
+        # Not registered: what is frozen has no place in a checkpoint.
+        self._teachers = dict(teachers)
+
+    def forward(self, network: Any, images: Tensor, modality: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embeddings (B, D) of images (B, T, 3, S, S) of one modality, and the loss where it has a teacher."""
+        teacher = self._teachers.get(int(modality[0]))
+        if teacher is None:
+            return network(images, modality), None
+        local = network.local(images)
+        embeddings = network.embed(local) if hasattr(network, "embed") else network(images, modality)
+        return embeddings, self.alignment(local, _seen(teacher, images), modality)
+
+
+def _seen(teacher: Any, images: Tensor) -> Tensor:
+    """The teacher's maps (B, C, h, w), averaged over slices as the student's are."""
+    with torch.no_grad():
+        maps = cast(Tensor, teacher.to(images.device).maps(images.flatten(0, 1)))
+    return maps.reshape(*images.shape[:2], *maps.shape[1:]).mean(1)
