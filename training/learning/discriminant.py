@@ -102,13 +102,9 @@ def _features(recipe: Recipe, network: Any, samples: Samples, device: torch.devi
     ]
     # Images of one number of slices make a batch.
     deep = [samples.records[draw.image].planes > 1 for draw in draws]
-    order = np.argsort(deep, kind="stable")
+    groups = np.split(np.argsort(deep, kind="stable"), [deep.count(False)])
     size = recipe.sampler.batch
-    batches = [
-        part[start : start + size]
-        for part in np.split(order, [deep.count(False)])
-        for start in range(0, len(part), size)
-    ]
+    batches = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
     found: Floats | None = None
     for done, places in enumerate(batches, start=1):
         batch = default_collate([images[draws[place]] for place in places])

@@ -84,8 +84,8 @@ class Learner(LightningModule):
 
     def _embed(self, images: Tensor, modality: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.teaching is None:
-            return self.network(images, modality), None
-        return self.teaching(self.network, images, modality)
+            return cast(Tensor, self.network(images, modality)), None
+        return cast("tuple[Tensor, Tensor | None]", self.teaching(self.network, images, modality))
 
     def _losses(self, embeddings: Tensor, batch: Item) -> Tensor:
         """All processes compute the losses of all images, so that pairs and class weights are those of one process."""
@@ -125,9 +125,16 @@ class Learner(LightningModule):
         self._embedded.append((batch["place"].cpu(), found.float().cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        for name, value in self._figures(*self._gathered()).items():
-            self.log(f"validation/{name}", value, prog_bar=name == self.recipe.validation.figure, rank_zero_only=False)
+        figures = self._figures(*self._gathered())
         self._embedded = []
+        if math.isnan(figures[self.recipe.validation.figure]):
+            raise TrainingError(
+                f"{self.recipe.validation.figure} is undefined on the validation's patients: add patients, or choose "
+                "another validation.figure",
+                reason="VALIDATION_TOO_SMALL",
+            )
+        for name, value in figures.items():
+            self.log(f"validation/{name}", value, sync_dist=True)
 
     def _gathered(self) -> tuple[np.ndarray, np.ndarray]:
         """Places (N,) and outputs (N, D) of every held-out image, from all processes, in order.
@@ -137,14 +144,13 @@ class Learner(LightningModule):
         TrainingError
             ``VALIDATION_TWICE`` when an image is missing or came twice.
         """
-        own = (
-            [torch.cat([pair[part] for pair in self._embedded]).numpy() for part in (0, 1)] if self._embedded else None
-        )
+        own = [(places.numpy(), outputs.numpy()) for places, outputs in self._embedded]
         parts: list[Any] = [own]
         if self.trainer.world_size > 1:
             parts = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(parts, own)
-        places, outputs = (np.concatenate([part[n] for part in parts if part is not None]) for n in (0, 1))
+        found = [pair for part in parts for pair in part]
+        places, outputs = (np.concatenate([pair[n] for pair in found]) for n in (0, 1))
         order = np.argsort(places)
         if not np.array_equal(places[order], np.arange(len(self._held_out))):
             raise TrainingError("validation did not see every image once", reason="VALIDATION_TWICE")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -32,10 +32,8 @@ def parameter_groups(network: nn.Module, losses: nn.Module, wanted: Optimiser) -
         name: head_rate if is_head(name) else wanted.learning_rate * factor
         for name, factor in _factors(network, wanted.layer_decay).items()
     }
-    named = [
-        *_trainable(network, rates),
-        *_trainable(losses, {name: head_rate for name, _ in losses.named_parameters()}),
-    ]
+    named = [(parameter, rates[name]) for name, parameter in network.named_parameters()]
+    named += [(parameter, head_rate) for parameter in losses.parameters()]
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter, rate in named:
         decay = wanted.weight_decay if parameter.ndim > 1 else 0.0
@@ -73,7 +71,3 @@ def _factors(network: nn.Module, decay: float) -> dict[str, float]:
         block = found.group(1) if found else name
         depth[name] = blocks.setdefault("head" if is_head(name) else block, len(blocks))
     return {name: decay ** (len(blocks) - 1 - place) for name, place in depth.items()}
-
-
-def _trainable(module: nn.Module, rates: Mapping[str, float]) -> Iterator[tuple[nn.Parameter, float]]:
-    return ((parameter, rates[name]) for name, parameter in module.named_parameters())

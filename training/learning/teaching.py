@@ -31,8 +31,11 @@ class Teaching(nn.Module):
         teacher = self._teachers.get(int(modality[0]))
         if teacher is None:
             return network(images, modality), None
-        local = network.local(images)
-        embeddings = network.embed(local) if hasattr(network, "embed") else network(images, modality)
+        if hasattr(network, "embed"):
+            local = network.local(images, modality)
+            embeddings = network.embed(local)
+        else:
+            local, embeddings = network.local(images), network(images, modality)
         return embeddings, self.alignment(local, _seen(teacher, images), modality)
 
 
