@@ -148,12 +148,12 @@ class FactorGenerator(nn.Module):
         ]
 
     def _down(self, units: Tensor) -> Tensor:
-        """(blocks, samples, units, rank x width) as A: (blocks, samples, P r, width)."""
-        return units.reshape(self.depth, units.shape[1], -1, self.width)
+        """(blocks, samples, units, rank x width) as A: (blocks, samples, width, P r)."""
+        return units.reshape(self.depth, units.shape[1], -1, self.width).mT
 
     def _up(self, units: Tensor, parts: int) -> Tensor:
-        """The same as B: (blocks, samples, P, outputs, r)."""
-        return units.reshape(self.depth, units.shape[1], parts, -1, self.rank)
+        """The same as B: (blocks, samples, P, r, outputs)."""
+        return units.reshape(self.depth, units.shape[1], parts, -1, self.rank).mT
 
 
 class ModalityAdapter(nn.Module):

@@ -40,9 +40,9 @@ class Shape:
 
 
 class LowRank(NamedTuple):
-    """What is added to P linear layers that share their input: ``up @ down``, of rank r, one per sample.
+    """What is added to P linear layers that share their input: ``x @ down @ up``, of rank r, one per sample.
 
-    ``down`` float32 (samples, P r, inputs); ``up`` float32 (samples, P, outputs, r).
+    ``down`` float32 (samples, inputs, P r); ``up`` float32 (samples, P, r, outputs).
     """
 
     down: Tensor
@@ -64,48 +64,35 @@ class LayerNorm(nn.LayerNorm):
 
 
 class ParallelLinear(nn.Linear):
-    """P linear layers of one input, in one product; ``tokens`` is how many rows a sample usually has."""
+    """P linear layers of one input, in one product."""
 
-    def __init__(self, inputs: int, outputs: int, parts: int, tokens: int) -> None:
+    def __init__(self, inputs: int, outputs: int, parts: int) -> None:
         super().__init__(inputs, parts * outputs)
         self.parts = parts
-        # W + B A costs inputs x outputs x r per sample, B (A x) that by tokens / inputs and tokens / outputs.
-        self._merging = inputs <= tokens
 
     def parallel(self, x: Tensor, added: LowRank | None = None) -> Sequence[Tensor]:
-        """P tensors (N, tokens, outputs) of ``x`` (N, tokens, inputs); a sample of ``added`` serves N / samples rows."""
+        """P tensors (N, tokens, outputs) of ``x`` (N, tokens, inputs); a sample of ``added`` serves N / samples rows.
+
+        ``W x + B (A x)`` rather than ``(W + B A) x``: with zero factors that is ``W x`` to the bit.
+        """
         if added is None:
             return super().forward(x).chunk(self.parts, dim=-1)
-        samples = added.up.shape[0]
-        rows = x.reshape(samples, -1, self.in_features)
-        found = self._merged(rows, added) if self._merging and not self.training else self._apart(rows, added)
+        rows = x.reshape(added.down.shape[0], -1, self.in_features)
+        plain = super().forward(rows).chunk(self.parts, dim=-1)
+        inner = torch.bmm(rows, added.down).chunk(self.parts, dim=-1)
+        # In place where it may be: these are the largest tensors of all, and a copy costs as much as the product.
+        add = torch.baddbmm if torch.is_grad_enabled() or torch.jit.is_tracing() else Tensor.baddbmm_
+        found = [add(y, h, up) for y, h, up in zip(plain, inner, added.up.unbind(1), strict=True)]
         return [y.reshape(x.shape[0], x.shape[1], -1) for y in found]
-
-    def _apart(self, x: Tensor, added: LowRank) -> Sequence[Tensor]:
-        """``W x + B (A x)``: with zero factors that is ``W x`` to the bit."""
-        plain = super().forward(x).chunk(self.parts, dim=-1)
-        inner = torch.bmm(x, added.down.mT).chunk(self.parts, dim=-1)
-        if torch.is_grad_enabled() or torch.jit.is_tracing():
-            return [torch.baddbmm(y, h, up.mT) for y, h, up in zip(plain, inner, added.up.unbind(1), strict=True)]
-        # In place: these layers have the largest outputs of all, and a copy of them costs as much as the product.
-        return [y.baddbmm_(h, up.mT) for y, h, up in zip(plain, inner, added.up.unbind(1), strict=True)]
-
-    def _merged(self, x: Tensor, added: LowRank) -> Sequence[Tensor]:
-        """``(W + B A) x``."""
-        samples, parts, outputs, rank = added.up.shape
-        down = added.down.reshape(-1, rank, self.in_features)
-        weight = self.weight.expand(samples, -1, -1).reshape(-1, outputs, self.in_features)
-        merged = torch.baddbmm(weight, added.up.flatten(0, 1), down).unflatten(0, (samples, parts)).flatten(1, 2)
-        return torch.baddbmm(self.bias, x, merged.mT).chunk(parts, dim=-1)
 
 
 class Attention(nn.Module):
     """Self-attention of all tokens, with several heads."""
 
-    def __init__(self, width: int, heads: int, tokens: int) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.inputs = ParallelLinear(width, width, 3, tokens)
+        self.inputs = ParallelLinear(width, width, 3)
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, added: LowRank | None = None) -> Tensor:
@@ -126,11 +113,11 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention, then an MLP of four times the width; both behind a norm and around a short cut."""
 
-    def __init__(self, width: int, heads: int, tokens: int) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm_attention, self.norm_mlp = LayerNorm(width), LayerNorm(width)
-        self.attention = Attention(width, heads, tokens)
-        self.expand = ParallelLinear(width, 4 * width, 1, tokens)
+        self.attention = Attention(width, heads)
+        self.expand = ParallelLinear(width, 4 * width, 1)
         self.contract = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, adaptation: BlockAdaptation | None = None) -> Tensor:
@@ -161,7 +148,7 @@ class VisionTransformer(nn.Module):
         self.token = nn.Parameter(torch.zeros(1, 1, shape.width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + shape.grid**2, shape.width))
         self.entry = LayerNorm(shape.width)
-        self.blocks = nn.ModuleList(Block(shape.width, shape.heads, 1 + shape.grid**2) for _ in range(shape.depth))
+        self.blocks = nn.ModuleList(Block(shape.width, shape.heads) for _ in range(shape.depth))
         self.identity = nn.Sequential(
             nn.Linear(shape.width, shape.width), nn.LeakyReLU(0.1), nn.Linear(shape.width, shape.width)
         )
