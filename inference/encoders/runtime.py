@@ -88,6 +88,9 @@ def load_network(bundle: Bundle) -> torch.nn.Module:
     settings = {key: value for key, value in model.settings.items() if key != "pretrained"}
     try:
         network = networks.build(model.name, settings)
+    except EncoderError as error:
+        raise _damaged(bundle, str(error)) from None
+    try:
         state = safetensors.torch.load(_bytes(bundle, WEIGHTS_FILE))
         network.load_state_dict(state, strict=True)
     except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
