@@ -69,13 +69,11 @@ def test_on_a_cpu_the_bundle_chooses_and_on_cuda_it_is_pytorch(bundle: Bundle) -
     assert choose(bundle, "auto") == ("torch" if choose_device("auto").type == "cuda" else "onnx-int8")
 
 
-@pytest.mark.skipif(choose_device("auto").type != "cuda", reason="there is no CUDA device")
-def test_on_cuda_the_same_path_runs_in_bf16(bundle: Bundle) -> None:
+def test_what_serves_here_agrees_with_pytorch_on_a_cpu(bundle: Bundle) -> None:
+    """Int8 on a CPU; where there is a CUDA device, bf16 on that."""
     pixels, numbers = (planes(6, 1, 64, seed=9) * 255).byte().numpy(), np.zeros(6, np.int64)
-    on_cuda = open_runtime(bundle, "cuda")
-    assert on_cuda.backend == "torch"
-    on_cpu = open_runtime(bundle, "cpu", "torch")
-    assert cosines(on_cuda(pixels, numbers), on_cpu(pixels, numbers)).min() > 0.99
+    here, on_cpu = open_runtime(bundle, "auto"), open_runtime(bundle, "cpu", "torch")
+    assert cosines(here(pixels, numbers), on_cpu(pixels, numbers)).min() > 0.95
 
 
 class ByModality(torch.nn.Module):
