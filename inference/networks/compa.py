@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,8 @@ SLOPE = 0.1
 # Deviation of A at the start. B starts at zero: together they add nothing, yet B has a gradient.
 START = 0.02
 
-# Units of (rank x width) numbers that a block takes: A and B of query, key, value; A and (four times wider) B of the MLP.
+# Units of rank x width numbers that a block takes: A and B of query, key and value; A and (four times as wide) B of the
+# MLP.
 ATTENTION_DOWN, ATTENTION_UP, MLP_DOWN, MLP_UP = slice(0, 3), slice(3, 6), slice(6, 7), slice(7, 11)
 UNITS = 11
 
@@ -90,8 +91,7 @@ class Codebook(nn.Module):
 
     def weights(self, context: Tensor) -> Tensor:
         """The gate: (N, K), rows summing to 1."""
-        opened: Tensor = self.gate(context).softmax(dim=-1)
-        return opened
+        return cast(Tensor, self.gate(context).softmax(dim=-1))
 
 
 class PatchContext(nn.Module):
@@ -106,8 +106,7 @@ class PatchContext(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, D, h, w) to (N, D)."""
-        context: Tensor = self.image(functional.leaky_relu(self.patch(maps), SLOPE).mean((2, 3)))
-        return context
+        return cast(Tensor, self.image(functional.leaky_relu(self.patch(maps), SLOPE).mean((2, 3))))
 
 
 class FactorGenerator(nn.Module):
@@ -137,9 +136,10 @@ class FactorGenerator(nn.Module):
     def forward(self, modality: Tensor) -> Sequence[BlockAdaptation]:
         """One adaptation per block, for samples (N, ``modality``)."""
         groups = self.static.shape[0]
-        parts = self.trunk(modality).unflatten(-1, (groups, -1)).transpose(0, 1)
+        parts = self.trunk(modality).reshape(-1, groups, self.generated.shape[1]).transpose(0, 1)
         made = torch.baddbmm(self.static, parts, self.generated)
-        units = made.unflatten(-1, (self.depth, UNITS, -1)).permute(2, 1, 3, 0, 4).flatten(-2)
+        units = made.reshape(groups, -1, self.depth, UNITS, self.rank * self.width // groups).permute(2, 1, 3, 0, 4)
+        units = units.flatten(-2)
         down, up, mlp_down, mlp_up = (units[:, :, part] for part in (ATTENTION_DOWN, ATTENTION_UP, MLP_DOWN, MLP_UP))
         factors = (self._down(down), self._up(up, 3), self._down(mlp_down), self._up(mlp_up, 1))
         return [
@@ -174,17 +174,16 @@ class ModalityAdapter(nn.Module):
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Sequence[BlockAdaptation]:
         """``maps`` (B, T, D, h, w); ``labels`` int64 (B,), needed by the discrete form only."""
-        adaptations: Sequence[BlockAdaptation] = self.generator(self.modality(maps, labels))
-        return adaptations
+        return cast("Sequence[BlockAdaptation]", self.generator(self.modality(maps, labels)))
 
     def modality(self, maps: Tensor, labels: Tensor | None) -> Tensor:
         """The modality vector of each slice (B T, D), or of each scan (B, D)."""
         if self.settings.discrete:
             if labels is None:
                 raise ValueError("a network with discrete modalities needs the modality label of every image")
-            coded: Tensor = self.labels(labels)
+            coded = cast(Tensor, self.labels(labels))
             return coded if self.settings.context == "scan" else coded.repeat_interleave(maps.shape[1], 0)
         context = self.context(maps.flatten(0, 1))
         if self.settings.context == "scan":
-            context = context.unflatten(0, (maps.shape[0], maps.shape[1])).mean(1)
-        return self.codebook(context) if self.settings.codebook else context
+            context = context.reshape(maps.shape[0], maps.shape[1], -1).mean(1)
+        return cast(Tensor, self.codebook(context)) if self.settings.codebook else context

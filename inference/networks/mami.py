@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +53,7 @@ class AdaptedTransformer(VisionTransformer):
         self.adapter = ModalityAdapter(shape.width, shape.depth, trunk, settings)
 
     def adaptations(self, maps: Tensor, modality: Tensor | None) -> Sequence[BlockAdaptation | None]:
-        found: Sequence[BlockAdaptation] = self.adapter(maps, modality)
-        return found
+        return cast("Sequence[BlockAdaptation]", self.adapter(maps, modality))
 
 
 class KeyQueries(nn.Module):
@@ -69,7 +68,11 @@ class KeyQueries(nn.Module):
         self.keys = nn.Linear(channels, channels)
 
     def attention(self, local: Tensor, modality: Tensor) -> Tensor:
-        """Where each query of its image's modality looks: (B, N, h, w), summing to 1 over the map."""
-        keys = self.keys(local.flatten(2).mT)
-        scores = self.queries[modality] @ keys.mT * local.shape[1] ** -0.5
-        return scores.softmax(dim=-1).unflatten(-1, (local.shape[-2], local.shape[-1]))
+        """Where each query of its image's modality looks in ``local`` (B, C, h, w): (B, N, h, w), summing to 1."""
+        found = self.looking(self.keys(local.flatten(2).mT), modality)
+        return found.reshape(*found.shape[:2], *local.shape[-2:])
+
+    def looking(self, keys: Tensor, modality: Tensor) -> Tensor:
+        """The same for keys (B, places, C) from elsewhere: (B, N, places)."""
+        scores = self.queries[modality] @ keys.mT * self.queries.shape[-1] ** -0.5
+        return cast(Tensor, scores.softmax(dim=-1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ class ParallelLinear(nn.Linear):
         plain = super().forward(rows).chunk(self.parts, dim=-1)
         inner = torch.bmm(rows, added.down).chunk(self.parts, dim=-1)
         # In place where it may be: these are the largest tensors of all, and a copy costs as much as the product.
-        add = torch.baddbmm if torch.is_grad_enabled() or torch.jit.is_tracing() else Tensor.baddbmm_
+        add = torch.baddbmm if torch.is_grad_enabled() or _tracing() else Tensor.baddbmm_
         found = [add(y, h, up) for y, h, up in zip(plain, inner, added.up.unbind(1), strict=True)]
         return [y.reshape(x.shape[0], x.shape[1], -1) for y in found]
 
@@ -91,23 +91,23 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.width_of_head = heads, width // heads
         self.inputs = ParallelLinear(width, width, 3)
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, added: LowRank | None = None) -> Tensor:
         query, key, value = self._heads(x, added)
         seen = functional.scaled_dot_product_attention(query, key, value)
-        output: Tensor = self.output(seen.transpose(1, 2).flatten(2))
-        return output
+        return cast(Tensor, self.output(seen.transpose(1, 2).flatten(2)))
 
     def weights(self, x: Tensor, added: LowRank | None = None) -> Tensor:
         """How much each token attends to each: (N, heads, tokens, tokens), rows summing to 1."""
         query, key, _ = self._heads(x, added)
-        return (query @ key.mT * query.shape[-1] ** -0.5).softmax(dim=-1)
+        return cast(Tensor, (query @ key.mT * self.width_of_head**-0.5).softmax(dim=-1))
 
     def _heads(self, x: Tensor, added: LowRank | None) -> list[Tensor]:
-        return [y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.inputs.parallel(x, added)]
+        shape = (x.shape[0], x.shape[1], self.heads, self.width_of_head)
+        return [y.reshape(shape).transpose(1, 2) for y in self.inputs.parallel(x, added)]
 
 
 class Block(nn.Module):
@@ -124,8 +124,7 @@ class Block(nn.Module):
         attention, expansion = adaptation or (None, None)
         x = x + self.attention(self.norm_attention(x), attention)
         (wide,) = self.expand.parallel(self.norm_mlp(x), expansion)
-        x = x + self.contract(functional.gelu(wide))
-        return x
+        return x + cast(Tensor, self.contract(functional.gelu(wide)))
 
 
 class VisionTransformer(nn.Module):
@@ -143,7 +142,8 @@ class VisionTransformer(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.shape, self.dimension = shape, shape.width
+        self.shape = shape
+        self.dimension = self.channels = shape.width
         self.patches = nn.Conv2d(3, shape.width, shape.patch, shape.patch, bias=False)
         self.token = nn.Parameter(torch.zeros(1, 1, shape.width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + shape.grid**2, shape.width))
@@ -161,18 +161,17 @@ class VisionTransformer(nn.Module):
 
     def embed(self, local: Tensor) -> Tensor:
         """The embedding (B, D) of a local map (B, D, h, w): what training calls when it needs both."""
-        embedding: Tensor = self.identity(local.mean((2, 3)))
-        return embedding
+        return cast(Tensor, self.identity(local.mean((2, 3))).float())
 
     def local(self, x: Tensor, modality: Tensor | None = None) -> Tensor:
         """float32 (B, D, h, w): what the last block says of each patch, averaged over slices."""
         maps = self.patches((x.flatten(0, 1) - self.mean) / self.deviation)
-        adaptations = self.adaptations(maps.unflatten(0, (x.shape[0], x.shape[1])), modality)
+        batch = (x.shape[0], x.shape[1])
+        adaptations = self.adaptations(maps.reshape(*batch, *maps.shape[1:]), modality)
         tokens = self._tokens(maps)
         for block, adaptation in zip(self.blocks, adaptations, strict=True):
             tokens = block(tokens, adaptation)
-        found = tokens[:, 1:].mT.unflatten(-1, (maps.shape[-2], maps.shape[-1]))
-        return found.unflatten(0, (x.shape[0], x.shape[1])).mean(1)
+        return tokens[:, 1:].mT.reshape(*batch, *maps.shape[1:]).mean(1).float()
 
     def adaptations(self, maps: Tensor, modality: Tensor | None) -> Sequence[BlockAdaptation | None]:
         """What is added to each block for patch features ``maps`` (B, T, D, h, w): nothing, in the plain network."""
@@ -182,15 +181,14 @@ class VisionTransformer(nn.Module):
         """(N, 1 + h w, D): the class token and the patches, each with its position."""
         patches = maps.flatten(2).mT
         tokens = torch.cat([self.token.expand(patches.shape[0], -1, -1), patches], dim=1)
-        normed: Tensor = self.entry(tokens + self._positions(maps))
-        return normed
+        return cast(Tensor, self.entry(tokens + self._positions(maps)))
 
     def _positions(self, maps: Tensor) -> Tensor:
         grid = self.shape.grid
         # A trace holds the one size that its table has, and may not look at the shapes of its inputs.
-        if torch.jit.is_tracing() or maps.shape[-2:] == (grid, grid):
+        if _tracing() or maps.shape[-2:] == (grid, grid):
             return self.positions
-        table = self.positions[:, 1:].mT.unflatten(-1, (grid, grid))
+        table = self.positions[:, 1:].mT.reshape(1, -1, grid, grid)
         resized = functional.interpolate(table, size=maps.shape[-2:], mode="bicubic", antialias=True)
         return torch.cat([self.positions[:, :1], resized.flatten(2).mT], dim=1)
 
@@ -201,3 +199,7 @@ class VisionTransformer(nn.Module):
                 nn.init.zeros_(part.bias)
         for table in (self.token, self.positions):
             nn.init.trunc_normal_(table, std=0.02)
+
+
+def _tracing() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
