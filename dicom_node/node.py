@@ -19,6 +19,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.orphans import OrphanDetector
 from dicom_node.relink import Relinker
 from dicom_node.routing import ReloadingRules, rules_path
+from dicom_node.sight import Sight
 from dicom_node.spool import Spool
 from dicom_node.subject import Subject, subject_of
 from dicom_node.verifying import Verifying
@@ -76,6 +77,15 @@ class Node:
         return Registry(
             (self.settings.bundle_folder,), encoders.device, encoders.batch_size, self.settings.calibration_folder
         )
+
+    @cached_property
+    def sight(self) -> Sight | None:
+        """What looks at images whose headers are not to be believed; None where no bundle ``modality`` is there."""
+        from inference.encoders.modality import load_classifier
+
+        encoders = self.settings.encoders
+        found = load_classifier(self.registry, encoders.device, encoders.batch_size)
+        return None if found is None else Sight(found)
 
     @cached_property
     def galleries(self) -> Galleries:

@@ -23,6 +23,8 @@ Window = tuple[float, float]
 
 # What of an MR volume is black and white, in percent of its values: its units mean nothing between scanners.
 MR_PERCENTILES = (1.0, 99.5)
+# Where the grey of one picture ends; wider, because it may well be mostly background.
+_PLAIN_PERCENTILES = (0.5, 99.9)
 # A photograph's brightest tenth times this is where the camera's field of view ends; below _BLACK it always does. What
 # is lit but smaller than this share of the photograph is a reflection, and no field.
 _DARK, _BLACK, _SMALLEST_FIELD = 0.12, 4.0, 0.1
@@ -46,6 +48,9 @@ class InputSpec:
         (centre, width) in HU for CT: one, as grey, or three, as the channels. MR goes by percentiles of the volume.
     enhance
         steps of :mod:`inference.imaging.enhance`, applied to the scaled picture.
+    plain
+        every image alike, whatever it is said to be: no border cut, no field of view, no units, grey by percentiles of
+        its own. For a network that has to tell kinds of image apart and must not be told.
     """
 
     size: int = 224
@@ -55,6 +60,7 @@ class InputSpec:
     span: float = 0.5
     windows: tuple[Window, ...] = ((40.0, 400.0),)
     enhance: tuple[str, ...] = ()
+    plain: bool = False
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 1024:
@@ -174,12 +180,23 @@ def field_of_view(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _planes(image: LoadedSeries, spec: InputSpec) -> list[NDArray[np.uint8]]:
     """uint8 (rows, columns, 3) planes before scaling."""
+    if spec.plain:
+        return _plain(image, spec)
     if image.kind == "volume":
         return _slices(image, spec)
     if image.kind == "radiograph":
         return [_channels([grey_bytes(without_border(image.pixels, spec.crop), 0.0, 1.0)])]
     colour = np.asarray(image.pixels, np.uint8)
     return [field_of_view(colour) if image.kind == "fundus" else colour]
+
+
+def _plain(image: LoadedSeries, spec: InputSpec) -> list[NDArray[np.uint8]]:
+    if image.kind != "volume" and image.pixels.ndim == 3:
+        return [np.asarray(image.pixels, np.uint8)]
+    volume = image.pixels if image.kind == "volume" else image.pixels[None]
+    greys = [volume[n] for n in (spread(len(volume), spec.slices, spec.span) if image.kind == "volume" else (0,))]
+    limits = [np.percentile(grey, _PLAIN_PERCENTILES) for grey in greys]
+    return [_channels([grey_bytes(grey, float(a), float(b))]) for grey, (a, b) in zip(greys, limits, strict=True)]
 
 
 def _slices(image: LoadedSeries, spec: InputSpec) -> list[NDArray[np.uint8]]:

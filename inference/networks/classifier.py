@@ -11,8 +11,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-# What the router can make use of. ``other`` is what a network that has to choose needs: a way not to.
-CLASSES = ("CT", "MR", "radiograph", "fundus", "dermoscopy", "microscopy", "other")
+from inference.encoders.modality import CLASSES
 
 
 @dataclass(frozen=True, slots=True)

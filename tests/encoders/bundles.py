@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ def write_bundle(
     modalities: Sequence[str] = ("DX", "MR", "OP"),
     backend: str = "torch",
     spec: InputSpec = SPEC,
+    change: Callable[[Any], None] = lambda network: None,
 ) -> Path:
-    """Writes ``folder/name`` and returns it."""
+    """Writes ``folder/name`` and returns it; ``change`` has the last word on the weights."""
     torch.manual_seed(5)
     net = networks.build(model, settings)
     net = net.eval() if settings.get("pretrained") else settled(net)
+    change(net)
     made = folder / name
     made.mkdir(parents=True)
     if "weights.safetensors" in files:

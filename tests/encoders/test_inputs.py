@@ -123,6 +123,20 @@ def test_the_black_frame_of_a_fundus_camera_goes_and_that_of_a_photograph_stays(
     assert field_of_view(dark).shape == dark.shape
 
 
+def test_plain_pictures_do_not_tell_what_their_header_says() -> None:
+    rng = np.random.default_rng(5)
+    volume = rng.normal(300, 80, (7, 40, 40)).astype(np.float32)
+    spec = InputSpec(size=32, crop=0.2, plain=True)
+    ct, mr = (prepare(image("volume", volume, modality), spec) for modality in ("CT", "MR"))
+    low, high = float(volume[3].min()), float(volume[3].max())
+    film_of_it = prepare(image("radiograph", (volume[3] - low) / (high - low)), spec)
+    assert np.array_equal(ct, mr)
+    np.testing.assert_allclose(ct.astype(int), film_of_it.astype(int), atol=1)
+    eye = np.zeros((60, 80, 3), np.uint8)
+    eye[10:50, 20:60] = rng.integers(60, 200, (40, 40, 3))
+    assert np.array_equal(prepare(image("fundus", eye), spec), prepare(image("photograph", eye), spec))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_one_pixel_that_is_no_number_refuses_the_image_by_name(value: float) -> None:
     pixels = film().pixels.copy()
@@ -149,6 +163,7 @@ def test_a_spec_survives_toml() -> None:
     span = 0.8
     windows = [[-600, 1500], [40, 400], [400, 1800]]
     enhance = ["clahe:clip=3", "canny"]
+    plain = true
     """
     spec = InputSpec.from_mapping(tomllib.loads(text))
     assert spec.windows[0] == (-600.0, 1500.0)

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from inference.encoders.modality import CLASSES
 from inference.networks import build
-from inference.networks.classifier import CLASSES
 from tests.networks.faces import assert_its_twin_agrees, planes, settled
 
 
