@@ -29,14 +29,14 @@ class _Table(BaseModel):
 class Network(_Table):
     """``name`` and ``settings`` go to :func:`inference.networks.build`.
 
-    ``start`` is where its weights come from before the first step: empty for random ones, ``imagenet``, or a file of
-    safetensors beside the recipe. ``discriminant`` fits the network's linear head in closed form before the first step.
+    ``start`` is a file of safetensors beside the recipe: every weight of its name and shape is taken before the first
+    step. ``discriminant`` then fits the network's linear head in closed form, on so many augmented views of each image.
     """
 
     name: str
     settings: dict[str, Any] = Field(default_factory=dict)
     start: str = ""
-    discriminant: bool = False
+    discriminant: int = Field(default=0, ge=0)
 
 
 class Cohort(_Table):
@@ -235,10 +235,15 @@ class Validation(_Table):
 
 
 class Export(_Table):
-    """``weights`` as stored in the bundle: float16 is half the bytes, and the figures are those of what is stored."""
+    """``weights`` as stored in the bundle: float16 is half the bytes, and the figures are those of what is stored.
+
+    ``int8`` tries an int8 twin too; a faster form serves if it loses at most ``most_loss`` of rank-1 (or accuracy).
+    """
 
     weights: Literal["float32", "float16"] = "float32"
     calibrate: bool = True
+    int8: bool = False
+    most_loss: Share = 0.01
 
 
 class Recipe(_Table):
@@ -340,7 +345,10 @@ def read_recipe(path: Path) -> Recipe:
         source.model_copy(update={"manifest": str(file.parent / source.manifest)}) if source.manifest else source
         for source in recipe.sources
     ]
-    return recipe.model_copy(update={"sources": tuple(sources)})
+    network = recipe.network
+    if network.start:
+        network = network.model_copy(update={"start": str(file.parent / network.start)})
+    return recipe.model_copy(update={"sources": tuple(sources), "network": network})
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -92,10 +92,6 @@ class Batches:
     def __len__(self) -> int:
         return self.count
 
-    def per_epoch(self) -> int:
-        """How many batches show every patient with several images about once."""
-        return sum(max(1, len(pool.groups) // self.sampler.patients) for pool in self.pools)
-
     def batch(self, number: int) -> list[Draw]:
         """The images of a batch."""
         pool, turn = int(self._order[number]), int(self._turn[number])
@@ -124,6 +120,11 @@ class Batches:
         rounds, place = divmod(turn, max(1, count // wanted))
         order = stream(self.seed, "patients", pool, rounds).permutation(count)
         return [int(one) for one in order[place * wanted : (place + 1) * wanted]]
+
+
+def batches_per_epoch(pools: Sequence[Pool], sampler: Sampler) -> int:
+    """How many batches show every patient with several images about once."""
+    return sum(max(1, len(pool.groups) // sampler.patients) for pool in pools)
 
 
 def _pool(name: str, images: Numbers, weights: Sequence[float], classes: Numbers, studies: Numbers) -> Pool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from config.errors import TrainingError
+from training.learning.alignment import AlignmentByTeacher
+from training.learning.recipe import Alignment
+from training.learning.teachers import load_teacher
 
 
 class Teaching(nn.Module):
@@ -37,6 +42,29 @@ class Teaching(nn.Module):
         else:
             local, embeddings = network.local(images), network(images, modality)
         return embeddings, self.alignment(local, _seen(teacher, images), modality)
+
+
+def teaching_of(wanted: Alignment, network: Any, modalities: Sequence[str]) -> Teaching:
+    """The alignment of a recipe: its teachers by name, for those of its modalities that the data have.
+
+    Raises
+    ------
+    TrainingError
+        ``TEACHER_UNKNOWN``, or ``ALIGNMENT`` when no modality has a teacher, or the settings cannot be taken.
+    """
+    loaded = {name: load_teacher(name) for name in sorted(set(wanted.teachers.values()))}
+    places = {name: number for number, name in enumerate(modalities)}
+    teachers = {places[modality]: loaded[name] for modality, name in wanted.teachers.items() if modality in places}
+    if not teachers:
+        raise TrainingError(
+            f"alignment.teachers has none for {', '.join(modalities)}; name one, or leave [alignment] out",
+            reason="ALIGNMENT",
+        )
+    channels = getattr(network, "channels", network.dimension)
+    try:
+        return Teaching(AlignmentByTeacher(channels, teachers, wanted.settings), teachers)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"alignment cannot take its settings: {error}", reason="ALIGNMENT") from None
 
 
 def _seen(teacher: Any, images: Tensor) -> Tensor:
