@@ -149,11 +149,11 @@ class FactorGenerator(nn.Module):
 
     def _down(self, units: Tensor) -> Tensor:
         """(blocks, samples, units, rank x width) as A: (blocks, samples, width, P r)."""
-        return units.reshape(self.depth, units.shape[1], -1, self.width).mT
+        return units.reshape(self.depth, units.shape[1], -1, self.width).transpose(-1, -2)
 
     def _up(self, units: Tensor, parts: int) -> Tensor:
         """The same as B: (blocks, samples, P, r, outputs)."""
-        return units.reshape(self.depth, units.shape[1], parts, -1, self.rank).mT
+        return units.reshape(self.depth, units.shape[1], parts, -1, self.rank).transpose(-1, -2)
 
 
 class ModalityAdapter(nn.Module):
@@ -171,6 +171,7 @@ class ModalityAdapter(nn.Module):
                 self.codebook = Codebook(width, settings.codes, settings.reading)
                 modality = self.codebook.dimension
         self.generator = FactorGenerator(modality, width, depth, trunk, settings)
+        self._initialise()
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Sequence[BlockAdaptation]:
         """``maps`` (B, T, D, h, w); ``labels`` int64 (B,), needed by the discrete form only."""
@@ -187,3 +188,11 @@ class ModalityAdapter(nn.Module):
         if self.settings.context == "scan":
             context = context.reshape(maps.shape[0], maps.shape[1], -1).mean(1)
         return cast(Tensor, self.codebook(context)) if self.settings.codebook else context
+
+    def _initialise(self) -> None:
+        """What usually keeps the variance from layer to layer: by default six layers let a context fade, until the gate
+        is the same for all images and the adapter begins as a constant."""
+        for part in self.modules():
+            if isinstance(part, nn.Linear | nn.Conv2d):
+                nn.init.kaiming_normal_(part.weight, SLOPE)
+                nn.init.zeros_(cast(Tensor, part.bias))

@@ -69,10 +69,10 @@ class KeyQueries(nn.Module):
 
     def attention(self, local: Tensor, modality: Tensor) -> Tensor:
         """Where each query of its image's modality looks in ``local`` (B, C, h, w): (B, N, h, w), summing to 1."""
-        found = self.looking(self.keys(local.flatten(2).mT), modality)
+        found = self.looking(self.keys(local.flatten(2).transpose(-1, -2)), modality)
         return found.reshape(*found.shape[:2], *local.shape[-2:])
 
     def looking(self, keys: Tensor, modality: Tensor) -> Tensor:
         """The same for keys (B, places, C) from elsewhere: (B, N, places)."""
-        scores = self.queries[modality] @ keys.mT * self.queries.shape[-1] ** -0.5
+        scores = self.queries[modality] @ keys.transpose(-1, -2) * self.queries.shape[-1] ** -0.5
         return cast(Tensor, scores.softmax(dim=-1))

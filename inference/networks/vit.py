@@ -103,7 +103,7 @@ class Attention(nn.Module):
     def weights(self, x: Tensor, added: LowRank | None = None) -> Tensor:
         """How much each token attends to each: (N, heads, tokens, tokens), rows summing to 1."""
         query, key, _ = self._heads(x, added)
-        return cast(Tensor, (query @ key.mT * self.width_of_head**-0.5).softmax(dim=-1))
+        return cast(Tensor, (query @ key.transpose(-1, -2) * self.width_of_head**-0.5).softmax(dim=-1))
 
     def _heads(self, x: Tensor, added: LowRank | None) -> list[Tensor]:
         shape = (x.shape[0], x.shape[1], self.heads, self.width_of_head)
@@ -171,7 +171,7 @@ class VisionTransformer(nn.Module):
         tokens = self._tokens(maps)
         for block, adaptation in zip(self.blocks, adaptations, strict=True):
             tokens = block(tokens, adaptation)
-        return tokens[:, 1:].mT.reshape(*batch, *maps.shape[1:]).mean(1).float()
+        return tokens[:, 1:].transpose(-1, -2).reshape(*batch, *maps.shape[1:]).mean(1).float()
 
     def adaptations(self, maps: Tensor, modality: Tensor | None) -> Sequence[BlockAdaptation | None]:
         """What is added to each block for patch features ``maps`` (B, T, D, h, w): nothing, in the plain network."""
@@ -179,7 +179,7 @@ class VisionTransformer(nn.Module):
 
     def _tokens(self, maps: Tensor) -> Tensor:
         """(N, 1 + h w, D): the class token and the patches, each with its position."""
-        patches = maps.flatten(2).mT
+        patches = maps.flatten(2).transpose(-1, -2)
         tokens = torch.cat([self.token.expand(patches.shape[0], -1, -1), patches], dim=1)
         return cast(Tensor, self.entry(tokens + self._positions(maps)))
 
@@ -188,9 +188,9 @@ class VisionTransformer(nn.Module):
         # A trace holds the one size that its table has, and may not look at the shapes of its inputs.
         if _tracing() or maps.shape[-2:] == (grid, grid):
             return self.positions
-        table = self.positions[:, 1:].mT.reshape(1, -1, grid, grid)
+        table = self.positions[:, 1:].transpose(-1, -2).reshape(1, -1, grid, grid)
         resized = functional.interpolate(table, size=maps.shape[-2:], mode="bicubic", antialias=True)
-        return torch.cat([self.positions[:, :1], resized.flatten(2).mT], dim=1)
+        return torch.cat([self.positions[:, :1], resized.flatten(2).transpose(-1, -2)], dim=1)
 
     def _initialise(self) -> None:
         for name, part in self.named_modules():

@@ -85,10 +85,10 @@ class DifferenceAlignment(nn.Module):
 
     def _key_features(self, student: Tensor, teacher: Tensor, modality: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N, C) each."""
-        seen = teacher.flatten(2).mT
+        seen = teacher.flatten(2).transpose(-1, -2)
         attention = self.student.attention(student, modality).flatten(2)
         taught = self.student.looking(self.teacher_keys(seen), modality)
-        return attention @ student.flatten(2).mT, taught @ self.teacher_values(seen)
+        return attention @ student.flatten(2).transpose(-1, -2), taught @ self.teacher_values(seen)
 
     def _pairs(self, images: int, device: torch.device) -> tuple[Tensor, Tensor]:
         first, second = torch.triu_indices(images, images, 1, device=device).unbind(0)
@@ -100,7 +100,7 @@ class DifferenceAlignment(nn.Module):
     def _contrast(self, student: Tensor, teacher: Tensor) -> Tensor:
         """InfoNCE of differences (pairs, N, C): each has one partner, and all others of the batch against it."""
         ours, theirs = (functional.normalize(one.flatten(0, 1), dim=-1) for one in (student, teacher))
-        likeness = ours @ theirs.mT / self.temperature
+        likeness = ours @ theirs.transpose(-1, -2) / self.temperature
         return functional.cross_entropy(likeness, torch.arange(len(likeness), device=likeness.device))
 
 
