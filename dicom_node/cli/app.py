@@ -61,7 +61,18 @@ def options(
 
 def command_line() -> typer.Typer:
     """The frame with all commands; they import what they need when they run, so that --help stays quick."""
-    from dicom_node.cli import checking, demo, evaluating, manifests, phantoms, relinking, running, seeing  # noqa: F401
+    from dicom_node.cli import (  # noqa: F401
+        checking,
+        demo,
+        evaluating,
+        manifests,
+        models,
+        phantoms,
+        relinking,
+        running,
+        seeing,
+        training,
+    )
 
     return app
 

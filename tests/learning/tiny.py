@@ -111,7 +111,7 @@ def tiny_recipe(folder: Path, *changes: tuple[str, str]) -> Recipe:
 
 
 def write_films(folder: Path, images: Sequence[int] = (3,) * 16, **columns: str) -> Path:
-    """Pictures of so many images for each patient, each its own study, and their manifest; pictures of one are alike."""
+    """So many alike pictures for each patient, each of its own study, and their manifest."""
     rng = np.random.default_rng(1)
     rows = []
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ its data and its seed are a training that can be repeated.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,7 +16,18 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from config.errors import EncoderError, TrainingError
 from inference.encoders.inputs import InputSpec
 
-__all__ = ["Augment", "Loss", "Recipe", "Sampler", "Source", "Splits", "read_recipe", "recipe_of", "shipped_recipes"]
+__all__ = [
+    "Augment",
+    "Loss",
+    "Recipe",
+    "Sampler",
+    "Source",
+    "Splits",
+    "read_recipe",
+    "recipe_of",
+    "shipped_recipes",
+    "with_manifests",
+]
 
 _LARGEST_FILE = 1 << 18
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -349,6 +361,25 @@ def read_recipe(path: Path) -> Recipe:
     if network.start:
         network = network.model_copy(update={"start": str(file.parent / network.start)})
     return recipe.model_copy(update={"sources": tuple(sources), "network": network})
+
+
+def with_manifests(recipe: Recipe, manifests: Sequence[Path], *, outside: bool = False) -> Recipe:
+    """The recipe with one source for each manifest in place of its own; without manifests, the recipe as it is.
+
+    Raises
+    ------
+    TrainingError
+        ``RECIPE`` where the task is ``kind``: what class a manifest's images are of, only a recipe can say.
+    """
+    if not manifests:
+        return recipe
+    if recipe.task == "kind":
+        raise TrainingError("a classifier's sources need labels: write them in a recipe of your own", reason="RECIPE")
+    sources = tuple(
+        Source(name=f"manifest-{number}", manifest=str(path), outside=outside)
+        for number, path in enumerate(manifests, start=1)
+    )
+    return recipe.model_copy(update={"sources": sources})
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -1,0 +1,1 @@
+"""Bundles as things to keep: checked and registered, and compared on the same images."""
