@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.bench import cohort, cstore, decision, evaluator, passing, verifiers
+from tests.bench import cohort, cstore, decision, evaluator, passing, serving, verifiers
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
         "passing": passing.main(),
         "evaluator": evaluator.main(),
         "verifiers": verifiers.main(),
+        "serving": serving.main(),
         "cohort": cohort.main(),
     }
     path = Path("reports") / "bench.json"
