@@ -60,7 +60,8 @@ class LayerNorm(nn.LayerNorm):
     """In float32 whatever the precision around it: its sums of squares overflow in half precision."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.float()).to(input.dtype)
+        weight, bias = self.weight.float(), self.bias.float()
+        return functional.layer_norm(input.float(), self.normalized_shape, weight, bias, self.eps).to(input.dtype)
 
 
 class ParallelLinear(nn.Linear):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,29 @@ from config.errors import EncoderError, TrainingError
 from inference import networks
 from inference.encoders.registry import Registry
 from inference.types import LoadedSeries
-from tests.learning.bundle_files import write_bundle
 from tests.networks.faces import planes
 from training.learning import teachers
 from training.learning.teachers import Reconstruction, load_teacher
+from training.learning.toml_text import to_toml
 
 SETTINGS = {"size": 32, "patch": 8, "depth": 1}
 
 
-def trained_bundle(folder: Path, **more: Any) -> torch.nn.Module:
+def write_bundle(folder: Path, network: str, dimension: int, weights: bytes, **more: Any) -> None:
+    folder.mkdir()
+    (folder / "weights.safetensors").write_bytes(weights)
+    says = dict.fromkeys(("description", "licence", "trained_on", "recipe"), "for a test")
+    files = {"weights.safetensors": hashlib.sha256(weights).hexdigest()}
+    core = {"name": folder.name, "version": "1.0", "network": network, "dimension": dimension}
+    (folder / "bundle.toml").write_text(to_toml(core | says | more | {"files": files}))
+
+
+def trained_bundle(folder: Path) -> torch.nn.Module:
     """A bundle ``student`` with a network of random weights, which is returned."""
     torch.manual_seed(4)
     network = networks.build("mami-tiny", SETTINGS).eval()
     weights = safetensors.torch.save(network.state_dict())
-    table: dict[str, Any] = {"model": {"name": "mami-tiny", "settings": SETTINGS}} | more
-    write_bundle(folder / "student", "trained", network.dimension, {"weights.safetensors": weights}, table)
+    write_bundle(folder / "student", "trained", 192, weights, model={"name": "mami-tiny", "settings": SETTINGS})
     return network
 
 
@@ -72,7 +81,7 @@ def test_the_reconstruction_network_teaches(tmp_path: Path) -> None:
     torch.manual_seed(4)
     network = Reconstruction().eval()
     weights = safetensors.torch.save({name: value.half() for name, value in network.state_dict().items()})
-    write_bundle(tmp_path / "reconstruction", "reconstruction", network.channels, {"weights.safetensors": weights}, {})
+    write_bundle(tmp_path / "reconstruction", "reconstruction", network.channels, weights)
     teacher = load_teacher("reconstruction", [tmp_path])
     x = planes(2, 1)[:, 0]
     assert network(x).shape == x.shape
@@ -105,7 +114,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", [b"torn", safetensors.torch.save({"other": torch.zeros(1)})])
 def test_weights_of_another_network_are_refused(tmp_path: Path, weights: bytes) -> None:
-    write_bundle(tmp_path / "reconstruction", "reconstruction", 256, {"weights.safetensors": weights}, {})
+    write_bundle(tmp_path / "reconstruction", "reconstruction", 256, weights)
     with pytest.raises(EncoderError, match="does not fit") as caught:
         load_teacher("reconstruction", [tmp_path])
     assert caught.value.reason == "BUNDLE_DAMAGED"

@@ -67,10 +67,7 @@ def test_another_size_takes_interpolated_positions() -> None:
     network = vit().eval()
     small, large = planes(2, 1, 32), planes(2, 1, 64)
     assert network.local(large).shape == (2, 192, 8, 8)
-    alike = functional.cosine_similarity(network(small), network(large))
-    network.positions[:, 1:] = network.positions[:, 1:].flip(1)
-    assert not torch.allclose(network(large), network(small))
-    assert (alike > 0.5).all()
+    assert (functional.cosine_similarity(network(small), network(large)) > 0.5).all()
     # A ramp across the table stays one: 4 steps become 8, and its ends stay in place.
     network.positions[:, 1:] = torch.arange(4.0).repeat(4)[:, None]
     across = network._positions(torch.zeros(1, 192, 8, 8))[0, 1:, 0].view(8, 8)
@@ -88,8 +85,7 @@ def test_positions_matter() -> None:
 def test_norms_are_computed_in_full_precision() -> None:
     """Squares of 300 overflow in half precision, whose largest number is 65504."""
     norm = LayerNorm(4).half()
-    norm.float()
-    found = norm(torch.tensor([[300.0, -300.0, 300.0, -300.0]], dtype=torch.float16) * 100)
+    found = norm(torch.tensor([[300.0, -300.0, 300.0, -300.0]], dtype=torch.float16))
     assert found.dtype == torch.float16
     torch.testing.assert_close(found, torch.tensor([[1.0, -1.0, 1.0, -1.0]], dtype=torch.float16))
 
