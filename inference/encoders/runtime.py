@@ -196,10 +196,12 @@ def export_onnx(network: torch.nn.Module, spec: InputSpec) -> bytes:
 def quantise(model: bytes, batches: Iterable[tuple[Images, Modalities]] = ()) -> bytes:
     """The int8 form of an ONNX twin.
 
-    With ``batches`` of images as training saw them, activations get fixed scales from these (static, weights by
-    channel): what convolutions need to be fast. Without any, scales are found while it runs (dynamic), and only
-    matrix products become int8: what transformers need.
+    A network of convolutions gets fixed scales for its activations from ``batches`` of images as it will see them
+    (static, weights by channel): without these it would be slower than before. In one that is mostly matrix products,
+    a transformer, and where there are no batches, only these become int8, with scales found while it runs (dynamic):
+    the outliers among a transformer's activations fit no fixed one (T. Dettmers et al., "LLM.int8()", NeurIPS 2022).
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -208,8 +210,9 @@ def quantise(model: bytes, batches: Iterable[tuple[Images, Modalities]] = ()) ->
         plain, ready, small = (Path(folder) / name for name in ("plain.onnx", "ready.onnx", "small.onnx"))
         plain.write_bytes(model)
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
-        if given:
-            reader = _Reader(given, _inputs(ready.read_bytes()))
+        graph = onnx.load(ready).graph
+        if given and _is_convolutional(graph):
+            reader = _Reader(given, {found.name for found in graph.input})
             kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
             quantize_static(ready, small, reader, per_channel=True, **kinds)
         else:
@@ -229,10 +232,9 @@ class _Reader:
         return None if found is None else feeds(*found, self._takes)
 
 
-def _inputs(model: bytes) -> set[str]:
-    import onnx
-
-    return {found.name for found in onnx.load_from_string(model).graph.input}
+def _is_convolutional(graph: Any) -> bool:
+    kinds = [node.op_type for node in graph.node]
+    return kinds.count("Conv") > kinds.count("MatMul") + kinds.count("Gemm")
 
 
 def _threads() -> int:

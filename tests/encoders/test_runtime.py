@@ -16,6 +16,7 @@ from inference.encoders.device import choose_device
 from inference.encoders.inputs import InputSpec
 from inference.encoders.registry import Registry
 from inference.encoders.runtime import OnnxRuntime, choose, export_onnx, open_runtime, quantise
+from inference.networks import build
 from tests.encoders.bundles import write_bundle
 from tests.networks.faces import planes
 from tests.recognition.test_general_encoder import MIXED
@@ -100,6 +101,19 @@ def test_a_twin_of_a_network_that_looks_at_the_modality_is_told_it() -> None:
     np.testing.assert_allclose(twin(pixels, numbers), wanted, atol=1e-5)
     small = OnnxRuntime(quantise(export_onnx(network, InputSpec(size=16))), "onnx-int8", "modal")
     np.testing.assert_allclose(small(pixels, numbers), wanted, atol=0.05)
+
+
+def test_a_network_of_matrix_products_gets_no_fixed_scales() -> None:
+    torch.manual_seed(1)
+    batches = [((planes(3, 1, 16) * 255).byte().numpy(), np.array([2, 0, 1]))]
+    kinds = {}
+    for name, network, size in (("products", ByModality(), 16), ("convolutions", build("resnet18", {}), 32)):
+        given = batches if size == 16 else [((planes(2, 1, size) * 255).byte().numpy(), np.zeros(2, np.int64))]
+        model = onnx.load_from_string(quantise(export_onnx(network.eval(), InputSpec(size=size)), given))
+        kinds[name] = {node.op_type for node in model.graph.node}
+    assert "DynamicQuantizeLinear" in kinds["products"]
+    assert "DynamicQuantizeLinear" not in kinds["convolutions"]
+    assert "QuantizeLinear" in kinds["convolutions"]
 
 
 def test_int8_takes_a_quarter_of_the_room(bundle: Bundle) -> None:
