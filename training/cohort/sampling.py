@@ -51,16 +51,19 @@ class Slab:
     def __init__(self, grid: Grid, part: slice, warp: Sequence[Sequence[float]]) -> None:
         self._grid = grid
         self._first = part.start
-        self.shape = (part.stop - part.start, grid.shape[1], grid.shape[2])
         axes = [
             (grid.origin[n] + grid.spacing[n] * index).astype(np.float32)
             for n, index in enumerate((np.arange(part.start, part.stop), *map(np.arange, grid.shape[1:])))
         ]
-        self.patient = Points(axes[2][None, None, :], axes[1][None, :, None], axes[0][:, None, None])
-        r, t = grid.turn.astype(np.float32), grid.shift.astype(np.float32)
+        self._place(Points(axes[2][None, None, :], axes[1][None, :, None], axes[0][:, None, None]), warp)
+
+    def _place(self, patient: Points, warp: Sequence[Sequence[float]]) -> None:
+        self.patient = patient
+        r, t = self._grid.turn.astype(np.float32), self._grid.shift.astype(np.float32)
         x, y, z = self.patient.x - t[0], self.patient.y - t[1], self.patient.z - t[2]
         straight = [(x * r[0, n] + y * r[1, n]) + z * r[2, n] for n in range(3)]
         self.points = bend(straight, warp)
+        self.shape: tuple[int, ...] = straight[0].shape
 
     def full(self, value: float) -> Field:
         return np.full(self.shape, value, dtype=np.float32)
@@ -72,11 +75,15 @@ class Slab:
         middle, half = (low + high) / 2, (high - low) / 2
         centre = (self._grid.turn @ middle + self._grid.shift)[::-1]
         reach = (np.abs(self._grid.turn) @ half)[::-1]
+        return self._between(centre - reach, centre + reach)
+
+    def _between(self, low: Matrix, high: Matrix) -> tuple[slice, slice, slice] | None:
+        """The samples between two corners, in patient (z, y, x)."""
         slices = []
         for n in range(3):
             start = self._grid.origin[n] + (self._first if n == 0 else 0) * self._grid.spacing[n]
-            first = max(0, int(np.ceil((centre[n] - reach[n] - start) / self._grid.spacing[n])))
-            last = min(self.shape[n], int(np.floor((centre[n] + reach[n] - start) / self._grid.spacing[n])) + 1)
+            first = max(0, int(np.ceil((low[n] - start) / self._grid.spacing[n])))
+            last = min(self.shape[n], int(np.floor((high[n] - start) / self._grid.spacing[n])) + 1)
             if last <= first:
                 return None
             slices.append(slice(first, last))
@@ -111,6 +118,45 @@ class Slab:
             if window is not None:
                 p = self.points.at(window)
                 field[window] = merge(field[window], shape.distance(p if through is None else through(p)))
+
+
+class Fan(Slab):
+    """Coronal planes across a diverging beam, each with its own pixel: shape (rows, planes, columns).
+
+    ``planes`` are grids of one row of voxels along y, with the same rows, columns, turn, shift and step in y.
+    """
+
+    def __init__(self, planes: Sequence[Grid]) -> None:
+        self._grid = planes[0]
+        origin = np.array([plane.origin for plane in planes])
+        pixel = np.array([plane.spacing for plane in planes])
+        rows, _, columns = self._grid.shape
+        z = origin[:, 0] + pixel[:, 0] * np.arange(rows)[:, None]
+        x = origin[:, 2] + pixel[:, 2] * np.arange(columns)[:, None]
+        self._corner, self._pixel = origin[:, [0, 2]], pixel[:, [0, 2]]
+        self._place(
+            Points(
+                x.T[None].astype(np.float32),
+                origin[:, 1].astype(np.float32)[None, :, None],
+                z[:, :, None].astype(np.float32),
+            ),
+            (),
+        )
+
+    def _between(self, low: Matrix, high: Matrix) -> tuple[slice, slice, slice] | None:
+        step, start = self._grid.spacing[1], self._grid.origin[1]
+        near = max(0, int(np.ceil((low[1] - start) / step)))
+        far = min(self.shape[1], int(np.floor((high[1] - start) / step)) + 1)
+        if far <= near:
+            return None
+        corner, pixel = self._corner[near:far], self._pixel[near:far]
+        first = np.ceil((low[[0, 2]] - corner) / pixel).min(axis=0).astype(int).clip(0)
+        last = np.floor((high[[0, 2]] - corner) / pixel).max(axis=0).astype(int) + 1
+        bottom, left = (int(value) for value in first)
+        top, right = (min(int(value), size) for value, size in zip(last, self.shape[::2], strict=True))
+        if top <= bottom or right <= left:
+            return None
+        return slice(bottom, top), slice(near, far), slice(left, right)
 
 
 def bend(straight: list[NDArray[np.float32]], warp: Sequence[Sequence[float]]) -> Points:

@@ -11,6 +11,8 @@ from training.cohort.sampling import Slab, mirrored
 from training.cohort.thorax.frame import ROUND, Chest
 from training.cohort.thorax.girdle import elbow_of, scapula_points, shoulder_joint
 
+_LEVEL_STEP = 0.25
+
 
 class Cage:
     """Where the points of a slab lie in the cage, computed once for everything that follows its outline.
@@ -23,9 +25,11 @@ class Cage:
 
     def __init__(self, slab: Slab, chest: Chest) -> None:
         p = slab.points
-        low, high = float(p.z.min()), float(p.z.max())
-        line = np.linspace(low, high + 1e-3, 256)
-        index = ((p.z - np.float32(low)) * np.float32(255.0 / (line[-1] - low))).astype(np.int32)
+        # Levels stand at multiples of the step, so that no value depends on how a volume is cut into slabs.
+        first, last = (int(np.rint(float(z) / _LEVEL_STEP)) for z in (p.z.min(), p.z.max()))
+        line = np.arange(first, last + 1) * _LEVEL_STEP
+        index = np.rint(p.z * np.float32(1.0 / _LEVEL_STEP)).astype(np.int32)
+        index -= first
 
         def at(values: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> Field:
             found: Field = values.astype(np.float32)[index]
