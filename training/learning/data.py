@@ -91,20 +91,24 @@ def _kind(row: Row, recipe: Recipe) -> tuple[str, ...]:
     """What must be the same of two images for them to be compared."""
     from inference.encoders.families import canonical_view
 
-    values = {"view": canonical_view(row.view), "laterality": row.laterality}
-    return (row.modality, *(values[name] for name in recipe.compare))
+    values = {"modality": row.modality, "view": canonical_view(row.view), "laterality": row.laterality}
+    return tuple(values[name] for name in recipe.compare)
 
 
 class TrainingImages(Dataset[Item]):
-    """Stored images as drawn: uint8 (T, 3, size, size), T slices of a volume by chance, in their order."""
+    """Stored images as drawn: uint8 (T, 3, size, size), T slices of a volume by chance, in their order.
 
-    def __init__(self, samples: Samples, slices: int) -> None:
+    T is 1 for images, but ``slices`` for all where volumes and images are ``mixed`` in a batch.
+    """
+
+    def __init__(self, samples: Samples, slices: int, mixed: bool) -> None:
         self._samples, self._slices = samples, slices
+        self._mixed = mixed and any(record.planes > 1 for record in samples.records)
 
     def __getitem__(self, draw: Draw) -> Item:
         record = self._samples.records[draw.image]
         planes = self._samples.store.planes(record)
-        if record.planes > 1:
+        if record.planes > 1 or self._mixed:
             chosen = stream(draw.seed, "slices").choice(record.planes, self._slices, record.planes < self._slices)
             planes = planes[np.sort(chosen)]
         return _item(planes, record, self._samples.modalities) | {
@@ -174,17 +178,17 @@ class Learner(Protocol):
 class Images(LightningDataModule):
     """Loaders for Lightning. ``train_dataloader`` starts at the first batch that the model has not seen."""
 
-    def __init__(self, train: Samples, held_out: Samples, batches: Batches, slices: int, workers: int) -> None:
+    def __init__(self, recipe: Recipe, train: Samples, held_out: Samples, batches: Batches, workers: int) -> None:
         super().__init__()
-        self._train, self._held_out, self._batches = train, held_out, batches
-        self._slices, self._workers = slices, workers
+        self._train = TrainingImages(train, recipe.input_spec().slices, recipe.mixed)
+        self._held_out, self._batches, self._workers = held_out, batches, workers
 
     def train_dataloader(self) -> DataLoader[Item]:
         trainer = self.trainer
         assert trainer is not None
         first = cast(Learner, trainer.lightning_module).batches_seen
         shares = _Shares(self._batches, first, trainer.global_rank, trainer.world_size)
-        return self._loader(TrainingImages(self._train, self._slices), shares)
+        return self._loader(self._train, shares)
 
     def val_dataloader(self) -> DataLoader[Item]:
         trainer = self.trainer

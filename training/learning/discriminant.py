@@ -93,7 +93,7 @@ def discriminant(features: Floats, classes: NDArray[np.int64], dimension: int) -
 
 def _features(recipe: Recipe, network: Any, samples: Samples, device: torch.device, tell: Tell) -> Floats:
     """(views N, D): several augmented views of every training image, view by view."""
-    images = TrainingImages(samples, recipe.input_spec().slices)
+    images = TrainingImages(samples, recipe.input_spec().slices, recipe.mixed)
     augment = Augmenter(recipe.augment, recipe.input_spec().size)
     draws = [
         Draw(place, seed_of(recipe.seed, "discriminant", view, place), True)

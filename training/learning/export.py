@@ -87,7 +87,8 @@ class _Draft:
                 "onnx_parity": serving.parity,
             }
         }
-        self._drop({ONNX_FILES["onnx-int8"]} if serving.backend != "onnx-int8" else set())
+        # Of the twins, the one that serves: a float twin beside an int8 one would double the bundle.
+        self._drop(ONNX_FILES["onnx" if serving.backend == "onnx-int8" else "onnx-int8"])
         figures: dict[str, dict[str, Figure]] = {}
         if recipe.task == "identity":
             figures = self._judge(serving, tell)
@@ -163,9 +164,8 @@ class _Draft:
         (self.folder / name).write_bytes(content)
         self._files[name] = hashlib.sha256(content).hexdigest()
 
-    def _drop(self, names: set[str]) -> None:
-        for name in names & self._files.keys():
-            del self._files[name]
+    def _drop(self, name: str) -> None:
+        if self._files.pop(name, None):
             (self.folder / name).unlink()
 
     def _written(self) -> Bundle:

@@ -261,8 +261,9 @@ class Export(_Table):
 class Recipe(_Table):
     """A whole recipe. ``task`` is ``identity`` (classes are patients) or ``kind`` (classes are the sources' labels).
 
-    ``compare`` is what images share, beside the modality, to be compared when the encoder serves: only such images have
-    to be alike, so that they alone meet in a batch and in a test, and a patient is one class for each such set.
+    ``compare`` is what images share to be compared when the encoder serves: only such images have to be alike, so that
+    they alone meet in a batch and in a test, and a patient is one class for each such set. Without ``modality`` a
+    radiograph is searched for among CT.
     """
 
     name: Name
@@ -275,7 +276,7 @@ class Recipe(_Table):
     network: Network
     input: dict[str, Any]
     sources: tuple[Source, ...] = Field(min_length=1)
-    compare: tuple[Literal["view", "laterality"], ...] = ()
+    compare: tuple[Literal["modality", "view", "laterality"], ...] = ("modality",)
     splits: Splits
     store: Store
     sampler: Sampler
@@ -303,8 +304,15 @@ class Recipe(_Table):
             raise ValueError("accuracy is the figure of the task kind, and of no other")
         if kind and [loss.name for loss in self.losses] != ["cross-entropy"]:
             raise ValueError("the task kind has one loss, cross-entropy")
+        if self.alignment is not None and "modality" not in self.compare:
+            raise ValueError("alignment needs batches of one modality: add modality to compare")
         self.input_spec()
         return self
+
+    @property
+    def mixed(self) -> bool:
+        """Whether images of several modalities meet in a batch."""
+        return self.task == "kind" or "modality" not in self.compare
 
     def input_spec(self) -> InputSpec:
         """What the network sees when it serves."""

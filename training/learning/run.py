@@ -81,7 +81,7 @@ def train(
     if not going_on:
         started(recipe, network, data.train, folder, _device(chosen), tell)
     learner = _learner(recipe, network, data)
-    images = Images(data.train, data.held_out, data.batches, recipe.input_spec().slices, chosen.workers)
+    images = Images(recipe, data.train, data.held_out, data.batches, chosen.workers)
     with _quiet_lightning():
         trainer = _trainer(recipe, folder, data, chosen, tell, say)
         trainer.fit(learner, datamodule=images, ckpt_path=str(folder.last) if going_on else None)

@@ -37,8 +37,12 @@ class Figures:
 
 
 def rule_of(recipe: Recipe) -> Rule:
-    """What images must share to be compared: the modality, and what the recipe says."""
-    return Rule(same_modality=True, same_view="view" in recipe.compare, same_laterality="laterality" in recipe.compare)
+    """What images must share to be compared."""
+    return Rule(
+        same_modality="modality" in recipe.compare,
+        same_view="view" in recipe.compare,
+        same_laterality="laterality" in recipe.compare,
+    )
 
 
 def chosen_for_validation(recipe: Recipe, images: Sequence[Image]) -> list[Image]:
