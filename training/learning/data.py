@@ -146,7 +146,8 @@ class _Shares(Sampler[list[Draw]]):
         return self._batches.shares(self._first, self._rank, self._world)
 
     def __len__(self) -> int:
-        return len(self._batches) - self._first
+        # All, those before the first as well: Lightning counts on from the batches of the checkpoint.
+        return len(self._batches)
 
 
 class _Once(Sampler[list[int]]):

@@ -193,6 +193,7 @@ def _quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         # Our loader starts where the checkpoint ends (data.Images), which Lightning cannot see.
         warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
         # A person chooses the number of workers; on two cores none is right.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         # Lightning asks torch in a way that torch has given up.
