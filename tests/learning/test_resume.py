@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,26 @@ def test_killed_in_the_middle_and_resumed_it_ends_with_the_same_weights(tmp_path
     assert min(steps) >= 2, "steps before the checkpoint were taken again"
 
 
+@pytest.mark.parametrize("stops", [("step 3:",), ("training 2", "training 3"), ("training 4", "training 5")])
+def test_stopped_anywhere_and_resumed_it_ends_the_same(tmp_path: Path, stops: tuple[str, ...]) -> None:
+    # A checkpoint on every step: on that of a test, and between two batches of one step, it could be a wrong one.
+    recipe = tiny_recipe(write_films(tmp_path / "films").parent, HARD[0], ("checkpoint = 2", "checkpoint = 1"),
+                         ("steps = 6", "steps = 6\naccumulate = 2"))  # fmt: skip
+    train(recipe, tmp_path / "whole", hardware=CPU, tell=quiet, say=lambda line: None)
+    for number, stop in enumerate((*stops, "nowhere")):
+
+        def hear(line: str, stop: str = stop) -> None:
+            if line.startswith(stop):
+                raise InterruptedError
+
+        with pytest.raises(InterruptedError) if stop != "nowhere" else nullcontext():
+            train(recipe, tmp_path / "out", resume=number > 0, hardware=CPU,
+                  tell=lambda stage, done, total: hear(f"{stage} {done}"), say=hear)  # fmt: skip
+    for name in ("last.ckpt", "best.ckpt"):
+        _same(*(weights(tmp_path / run / "checkpoints" / name) for run in ("whole", "out")), tolerance=0.0)
+
+
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_judge_every_image_once(tmp_path: Path) -> None:
     # An odd number of held-out images: a sampler that fills up would show one of them twice.
     films = write_films(tmp_path / "films", (3,) * 13 + (2, 1, 1)).parent

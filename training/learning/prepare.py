@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """What a training starts from. ``steps`` are those of the optimiser."""
+    """What a training starts from. ``steps`` are those of the optimiser, a whole number of tests."""
 
     catalogue: Catalogue
     train: Samples
@@ -68,7 +69,9 @@ def prepare_data(recipe: Recipe, folder: Folder, kinds: Sequence[str], processes
     others = samples_of(recipe, stores[1], held_out, records[1], kinds=kinds, modalities=usable.modalities)
     check_validation(recipe, others.rows)
     pools = usable.pools(recipe)
-    steps = recipe.length.steps or recipe.length.epochs * batches_per_epoch(pools, recipe.sampler)
+    wanted = recipe.length.steps or recipe.length.epochs * batches_per_epoch(pools, recipe.sampler)
+    # Up to a test, so that no step goes unjudged.
+    steps = math.ceil(wanted / recipe.validation.every) * recipe.validation.every
     batches = Batches(pools, recipe.sampler, recipe.seed, steps * recipe.length.accumulate)
     left_out = sum(not record.refused for record in records[1]) - len(others)
     notes = _notes(failed, pools, recipe, left_out)

@@ -13,13 +13,14 @@ from typing import Any, cast
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from inference import networks
 from training.learning.catalogue import Tell
+from training.learning.checkpoints import checkpoints_of
 from training.learning.data import Images
 from training.learning.export import Outcome, export_bundle
 from training.learning.folder import Folder, is_first_process
@@ -29,7 +30,6 @@ from training.learning.prepare import Prepared, prepare_data
 from training.learning.recipe import Recipe
 from training.learning.start import started
 from training.learning.teaching import Teaching, teaching_of
-from training.learning.validation import ERRORS
 
 Say = Callable[[str], None]
 # Steps between two lines of the logs.
@@ -119,7 +119,7 @@ def _trainer(recipe: Recipe, folder: Folder, data: Prepared, hardware: Hardware,
         max_steps=data.steps,
         accumulate_grad_batches=length.accumulate,
         gradient_clip_val=recipe.optimiser.clip or None,
-        val_check_interval=min(recipe.validation.every, data.steps) * length.accumulate,
+        val_check_interval=recipe.validation.every * length.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=min(_LOG_EVERY, data.steps),
@@ -127,27 +127,11 @@ def _trainer(recipe: Recipe, folder: Folder, data: Prepared, hardware: Hardware,
             CSVLogger(folder.logs, name="csv", version=run),
             TensorBoardLogger(folder.logs, name="tensorboard", version=run),
         ],
-        callbacks=[*_checkpoints(recipe, folder), LearningRateMonitor("step"), _Teller(data.steps, tell, say)],
+        callbacks=[*checkpoints_of(recipe, folder), LearningRateMonitor("step"), _Teller(data.steps, tell, say)],
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder.path,
     )
-
-
-def _checkpoints(recipe: Recipe, folder: Folder) -> list[Callback]:
-    figure = recipe.validation.figure
-    monitor, mode = f"validation/{figure}", "min" if figure in ERRORS else "max"
-    return [
-        EarlyStopping(monitor, mode=mode, patience=recipe.validation.patience, check_on_train_epoch_end=False),
-        ModelCheckpoint(
-            folder.best.parent, folder.best.stem, monitor=monitor, mode=mode, save_weights_only=True,
-            enable_version_counter=False,
-        ),
-        ModelCheckpoint(
-            folder.last.parent, folder.last.stem, every_n_train_steps=recipe.length.checkpoint,
-            enable_version_counter=False, save_on_train_epoch_end=False,
-        ),
-    ]  # fmt: skip
 
 
 class _Teller(Callback):
