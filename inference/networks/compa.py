@@ -27,10 +27,10 @@ SLOPE = 0.1
 # Deviation of A at the start. B starts at zero: together they add nothing, yet B has a gradient.
 START = 0.02
 
-# Units of rank x width numbers that a block takes: A and B of query, key and value; A and (four times as wide) B of the
-# MLP.
-ATTENTION_DOWN, ATTENTION_UP, MLP_DOWN, MLP_UP = slice(0, 3), slice(3, 6), slice(6, 7), slice(7, 11)
-UNITS = 11
+# In units of rank x width numbers, what a block takes: A of query, key and value together; the B of each; A of the MLP,
+# and its B, which is four times as wide.
+ATTENTION_DOWN, MLP_DOWN = slice(0, 3), slice(6, 7)
+UNITS = (3, 1, 1, 1, 1, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,35 +125,32 @@ class FactorGenerator(nn.Module):
         self.trunk = nn.Sequential(
             nn.Linear(modality, 2 * trunk), nn.LeakyReLU(SLOPE), nn.Linear(2 * trunk, trunk), nn.LeakyReLU(SLOPE)
         )
-        made = depth * UNITS * (rank * width // groups)
+        made = depth * sum(UNITS) * (rank * width // groups)
         self.generated = nn.Parameter(torch.zeros(groups, trunk // groups, made))
         self.static = nn.Parameter(torch.zeros(groups, 1, made))
         with torch.no_grad():
-            units = self.static.view(groups, depth, UNITS, -1)
+            units = self.static.view(groups, depth, sum(UNITS), -1)
             for down in (ATTENTION_DOWN, MLP_DOWN):
                 units[:, :, down].normal_(std=START)
 
     def forward(self, modality: Tensor) -> Sequence[BlockAdaptation]:
-        """One adaptation per block, for samples (N, ``modality``)."""
+        """One adaptation per block, for modalities (N, ``modality``)."""
         groups = self.static.shape[0]
+        unit = self.rank * self.width
         parts = self.trunk(modality).reshape(-1, groups, self.generated.shape[1]).transpose(0, 1)
         made = torch.baddbmm(self.static, parts, self.generated)
-        units = made.reshape(groups, -1, self.depth, UNITS, self.rank * self.width // groups).permute(2, 1, 3, 0, 4)
-        units = units.flatten(-2)
-        down, up, mlp_down, mlp_up = (units[:, :, part] for part in (ATTENTION_DOWN, ATTENTION_UP, MLP_DOWN, MLP_UP))
-        factors = (self._down(down), self._up(up, 3), self._down(mlp_down), self._up(mlp_up, 1))
-        return [
-            BlockAdaptation(LowRank(a, b), LowRank(c, d))
-            for a, b, c, d in zip(*(factor.unbind(0) for factor in factors), strict=True)
-        ]
+        made = made.reshape(groups, -1, self.depth, sum(UNITS), unit // groups).permute(2, 1, 3, 0, 4).flatten(2)
+        return [self._block(torch.split(own, [count * unit for count in UNITS], dim=1)) for own in made.unbind(0)]
 
-    def _down(self, units: Tensor) -> Tensor:
-        """(blocks, samples, units, rank x width) as A: (blocks, samples, width, P r)."""
-        return units.reshape(self.depth, units.shape[1], -1, self.width).transpose(-1, -2)
-
-    def _up(self, units: Tensor, parts: int) -> Tensor:
-        """The same as B: (blocks, samples, P, r, outputs)."""
-        return units.reshape(self.depth, units.shape[1], parts, -1, self.rank).transpose(-1, -2)
+    def _block(self, factors: Sequence[Tensor]) -> BlockAdaptation:
+        down, query, key, value, mlp_down, mlp_up = factors
+        rank, width = self.rank, self.width
+        return BlockAdaptation(
+            LowRank(
+                down.reshape(-1, width, 3 * rank), [up.reshape(-1, rank, width) for up in (query, key, value)], rank
+            ),
+            LowRank(mlp_down.reshape(-1, width, rank), [mlp_up.reshape(-1, rank, 4 * width)], rank),
+        )
 
 
 class ModalityAdapter(nn.Module):
@@ -178,15 +175,16 @@ class ModalityAdapter(nn.Module):
         return cast("Sequence[BlockAdaptation]", self.generator(self.modality(maps, labels)))
 
     def modality(self, maps: Tensor, labels: Tensor | None) -> Tensor:
-        """The modality vector of each slice (B T, D), or of each scan (B, D)."""
+        """The modality vector of each slice: (B T, D)."""
         if self.settings.discrete:
             if labels is None:
                 raise ValueError("a network with discrete modalities needs the modality label of every image")
             coded = cast(Tensor, self.labels(labels))
-            return coded if self.settings.context == "scan" else coded.repeat_interleave(maps.shape[1], 0)
+            return coded.unsqueeze(1).expand(-1, maps.shape[1], -1).flatten(0, 1)
         context = self.context(maps.flatten(0, 1))
         if self.settings.context == "scan":
-            context = context.reshape(maps.shape[0], maps.shape[1], -1).mean(1)
+            slices = context.reshape(maps.shape[0], maps.shape[1], -1)
+            context = slices.mean(1, keepdim=True).expand_as(slices).flatten(0, 1)
         return cast(Tensor, self.codebook(context)) if self.settings.codebook else context
 
     def _initialise(self) -> None:

@@ -40,13 +40,14 @@ class Shape:
 
 
 class LowRank(NamedTuple):
-    """What is added to P linear layers that share their input: ``x @ down @ up``, of rank r, one per sample.
+    """What is added to P linear layers that share their input: ``x @ down @ up``, of rank r, for each of N images.
 
-    ``down`` float32 (samples, inputs, P r); ``up`` float32 (samples, P, r, outputs).
+    ``down`` float32 (N, inputs, P r); ``up`` P times float32 (N, r, outputs).
     """
 
     down: Tensor
-    up: Tensor
+    up: Sequence[Tensor]
+    rank: int
 
 
 class BlockAdaptation(NamedTuple):
@@ -72,19 +73,23 @@ class ParallelLinear(nn.Linear):
         self.parts = parts
 
     def parallel(self, x: Tensor, added: LowRank | None = None) -> Sequence[Tensor]:
-        """P tensors (N, tokens, outputs) of ``x`` (N, tokens, inputs); a sample of ``added`` serves N / samples rows.
+        """P tensors (N, tokens, outputs) of ``x`` (N, tokens, inputs).
 
         ``W x + B (A x)`` rather than ``(W + B A) x``: with zero factors that is ``W x`` to the bit.
         """
+        plain = self._parts(super().forward(x), self.out_features)
         if added is None:
-            return super().forward(x).chunk(self.parts, dim=-1)
-        rows = x.reshape(added.down.shape[0], -1, self.in_features)
-        plain = super().forward(rows).chunk(self.parts, dim=-1)
-        inner = torch.bmm(rows, added.down).chunk(self.parts, dim=-1)
+            return plain
+        inner = self._parts(torch.bmm(x, added.down), self.parts * added.rank)
+        factors = zip(plain, inner, added.up, strict=True)
+        if torch.is_grad_enabled() or _tracing():
+            return [y + torch.bmm(h, up) for y, h, up in factors]
         # In place where it may be: these are the largest tensors of all, and a copy costs as much as the product.
-        add = torch.baddbmm if torch.is_grad_enabled() or _tracing() else Tensor.baddbmm_
-        found = [add(y, h, up) for y, h, up in zip(plain, inner, added.up.unbind(1), strict=True)]
-        return [y.reshape(x.shape[0], x.shape[1], -1) for y in found]
+        return [y.baddbmm_(h, up) for y, h, up in factors]
+
+    def _parts(self, x: Tensor, width: int) -> Sequence[Tensor]:
+        # Sizes known beforehand, and no split into one part: a traced chunk computes and copies for every image.
+        return (x,) if self.parts == 1 else torch.split(x, width // self.parts, dim=-1)
 
 
 class Attention(nn.Module):
@@ -93,21 +98,22 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads, self.width_of_head = heads, width // heads
+        self.scale = self.width_of_head**-0.5
         self.inputs = ParallelLinear(width, width, 3)
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, added: LowRank | None = None) -> Tensor:
         query, key, value = self._heads(x, added)
-        seen = functional.scaled_dot_product_attention(query, key, value)
+        seen = functional.scaled_dot_product_attention(query, key, value, scale=self.scale)
         return cast(Tensor, self.output(seen.transpose(1, 2).flatten(2)))
 
     def weights(self, x: Tensor, added: LowRank | None = None) -> Tensor:
         """How much each token attends to each: (N, heads, tokens, tokens), rows summing to 1."""
         query, key, _ = self._heads(x, added)
-        return cast(Tensor, (query @ key.transpose(-1, -2) * self.width_of_head**-0.5).softmax(dim=-1))
+        return cast(Tensor, (query @ key.transpose(-1, -2) * self.scale).softmax(dim=-1))
 
     def _heads(self, x: Tensor, added: LowRank | None) -> list[Tensor]:
-        shape = (x.shape[0], x.shape[1], self.heads, self.width_of_head)
+        shape = (x.shape[0], -1, self.heads, self.width_of_head)
         return [y.reshape(shape).transpose(1, 2) for y in self.inputs.parallel(x, added)]
 
 

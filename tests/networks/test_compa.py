@@ -116,11 +116,11 @@ def test_the_context_of_a_slice_is_its_own_and_that_of_a_scan_is_the_mean() -> N
     maps = torch.randn(2, 3, 192, 4, 4)
     of_slices = adapted().adapter.modality(maps, None)
     of_scans = adapted(context="scan").adapter.modality(maps, None)
-    assert (of_slices.shape, of_scans.shape) == ((6, 192), (2, 192))
+    assert of_slices.shape == of_scans.shape == (6, 192)
     without = {"codebook": False}
     of_slices = adapted(**without).adapter.modality(maps, None)
     of_scans = adapted(context="scan", **without).adapter.modality(maps, None)
-    torch.testing.assert_close(of_slices.view(2, 3, 192).mean(1), of_scans)
+    torch.testing.assert_close(of_slices.view(2, 3, 192).mean(1), of_scans.view(2, 3, 192)[:, 1])
 
 
 @torch.no_grad()
@@ -171,7 +171,7 @@ def test_a_group_of_the_generator_sees_its_part_of_the_trunk_alone() -> None:
     generator.trunk.register_forward_hook(lambda module, inputs, output: trunk.append(output))
     made = []
     for _ in range(2):
-        made.append(generator(torch.ones(1, 6))[0].attention.down[0].mT[:2].flatten())
+        made.append(generator(torch.ones(1, 6))[0].attention.down[0].flatten()[:16])
         generator.trunk.register_forward_hook(lambda module, inputs, output: output + torch.eye(8)[:1])
     changed = (made[0] - made[1]).abs() > 1e-6
     assert changed.view(4, -1).any(1).tolist() == [True, False, False, False]
