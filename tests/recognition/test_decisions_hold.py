@@ -15,7 +15,7 @@ from inference.encoders.registry import Registry
 from inference.gallery.protocol import GalleryEntry
 from inference.types import PatientKey
 from training.recipes.phantoms import CALIBRATION_SEED, DECISIONS_SEED
-from training.studies.decisions import Study, measure, phantoms
+from training.studies.decisions import Study, divided, measure, phantoms
 
 DIMENSION = 48
 
@@ -68,6 +68,15 @@ def test_promises_hold_for_other_people_in_a_gallery_ten_times_larger(
         report(f"spread {spread}, {figures.gallery} patients: FPIR {figures.fpir[0.01]}, FNIR {figures.fnir[0.01]}")
     assert {figures.gallery for figures in study.figures} == {100, 999}
     check(study, slack=1.0)
+
+
+def test_halves_judge_each_other_in_a_gallery_ten_times_larger() -> None:
+    entries = people(3, 500)
+    first, again, second = (divided(entries, seed) for seed in (0, 0, 1))
+    assert (first.fit_persons, first.persons, first.fit_gallery) == (250, 250, 25)
+    assert {figures.gallery for figures in first.figures} == {25, 249}
+    assert first == again != second
+    check(first, slack=3.0)
 
 
 @pytest.mark.slow

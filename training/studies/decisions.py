@@ -5,6 +5,9 @@ visits of some phantoms, of whom only ``--fit-gallery`` are enrolled, and then s
 others among all of them, with its own patient left out (a non-mated search) and with the other visit enrolled (a mated
 one): in galleries as large as in the fit, and in one that holds everybody. Embeddings are kept in the cache, block by
 block, so that a study that was stopped goes on where it stood.
+
+What one calibration lets pass depends on the few people in it who resemble others. ``--splits 10`` shows how much: all
+persons are divided anew ten times, and each time one half is judged by a calibration of the other.
 """
 
 from __future__ import annotations
@@ -82,6 +85,21 @@ def measure(fit: Sequence[GalleryEntry], test: Sequence[GalleryEntry], fit_galle
         figures=tuple(
             _figures(found, scores, values, _galleries(scores, size, rng)) for size in (fit_gallery, scores.patients)
         ),
+    )
+
+
+def divided(entries: Sequence[GalleryEntry], seed: int) -> Study:
+    """The study of one random half of the persons, judged by a calibration of the other.
+
+    A tenth of those who are fitted on are enrolled there, so that the larger gallery is ten times as large.
+    """
+    names = sorted({entry.patient for entry in entries})
+    chosen = np.random.default_rng(seed).permutation(len(names))[: len(names) // 2]
+    fit = {names[n] for n in chosen}
+    return measure(
+        [entry for entry in entries if entry.patient in fit],
+        [entry for entry in entries if entry.patient not in fit],
+        len(fit) // 10,
     )
 
 
@@ -165,7 +183,7 @@ def embeddings(
         last = min(first + BLOCK - 1, persons)
         if not path.is_file():
             _keep(path, list(phantoms(encoder, kind, seed, last, first, processes)))
-        yield from _kept(path)
+        yield from _kept(path, seed)
 
 
 def _keep(path: Path, entries: Sequence[GalleryEntry]) -> None:
@@ -181,12 +199,12 @@ def _keep(path: Path, entries: Sequence[GalleryEntry]) -> None:
     part.replace(path)
 
 
-def _kept(path: Path) -> Iterator[GalleryEntry]:
+def _kept(path: Path, seed: int) -> Iterator[GalleryEntry]:
     with np.load(path) as found:
         rows = zip(found["text"].tolist(), found["vectors"], found["quality"].tolist(), strict=True)
         for number, ((patient, study, modality, view), vector, quality) in enumerate(rows):
             yield GalleryEntry(
-                number, PatientKey("PHANTOM", patient), study, vector, modality, view, quality=float(quality)
+                number, PatientKey(f"PHANTOM-{seed}", patient), study, vector, modality, view, quality=float(quality)
             )
 
 
@@ -205,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fit-gallery", type=int, default=220)
     parser.add_argument("--persons", type=int, default=2200)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--splits", type=int, default=0, help="random halves of all persons to judge as well")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(arguments)
@@ -217,8 +236,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     )
     study = measure(fit, test, chosen.fit_gallery)
+    halves = [divided([*fit, *test], seed) for seed in track(range(chosen.splits), "splits")]
     if chosen.json is not None:
-        chosen.json.write_text(json.dumps(asdict(study), indent=1) + "\n", encoding="utf-8")
+        found = {"study": asdict(study), "splits": [asdict(half) for half in halves]}
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     console = Console()
     console.print(
         f"fitted on {study.fit_persons} persons, {study.fit_gallery} enrolled; judged on {study.persons} others; "
@@ -226,6 +247,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for table in tables(study):
         console.print(table)
+    if halves:
+        console.print(splits_table(halves))
+
+
+def splits_table(halves: Sequence[Study]) -> object:
+    """FPIR seen in each split, and their mean, by the rate that was asked for and the size of the gallery."""
+    from rich.table import Table
+
+    table = Table("gallery", "searches", "FPIR asked", "mean", "each split", title="halves judged by the other half")
+    for n, first in enumerate(halves[0].figures):
+        searches = round(float(np.mean([half.figures[n].searches for half in halves])))
+        for rate in first.fpir:
+            seen = [half.figures[n].fpir[rate][0] for half in halves]
+            each = " ".join(f"{value:.2%}" for value in seen)
+            table.add_row(str(first.gallery), str(searches), f"{rate:.1%}", f"{np.mean(seen):.2%}", each)
+    return table
 
 
 def tables(study: Study) -> list[object]:
