@@ -24,7 +24,7 @@ from inference.networks.mami import KeyQueries
 from inference.networks.vit import Attention, LowRank, VisionTransformer
 from inference.types import FloatArray
 
-__all__ = ["occlusion_heat", "query_heat", "read_queries", "rollout_heat"]
+__all__ = ["identity_heat", "occlusion_heat", "query_heat", "read_queries", "rollout_heat"]
 
 # What a region is hidden under: neither the black of air nor the white of bone.
 _GREY = 0.5
@@ -44,6 +44,21 @@ def read_queries(state: Mapping[str, Tensor], prefix: str = "student.") -> KeyQu
     keys = KeyQueries(*own["queries"].shape)
     keys.load_state_dict(own)
     return keys.eval()
+
+
+def identity_heat(
+    network: nn.Module, image: Tensor, modality: int = 0, queries: KeyQueries | None = None
+) -> FloatArray:
+    """The cheapest map that there is for an image float32 (T, 3, S, S) in [0, 1].
+
+    That of the key queries where training left some, else the rolled-out attention, else, for networks without
+    attention, that of occlusion.
+    """
+    if queries is not None:
+        return query_heat(network, image, queries, modality)
+    if isinstance(network, VisionTransformer):
+        return rollout_heat(network, image, modality)
+    return occlusion_heat(network, image, modality=modality)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import EncoderError
-from inference.networks.explain import occlusion_heat, query_heat, read_queries, rollout_heat
+from inference.networks.explain import identity_heat, occlusion_heat, query_heat, read_queries, rollout_heat
 from inference.networks.mami import KeyQueries
 from inference.networks.vit import VisionTransformer
 from inference.types import FloatArray
@@ -152,3 +152,14 @@ def test_a_convolutional_network_has_no_attention() -> None:
     with pytest.raises(EncoderError, match="use occlusion") as caught:
         rollout_heat(LooksAtOnePlace(), planes(1, 1)[0])
     assert caught.value.reason == "NO_ATTENTION"
+
+
+def test_the_cheapest_map_is_chosen() -> None:
+    image, queries = planes(1, 1)[0], KeyQueries(1, 2, 192)
+    transformer, convolutional = vit(), LooksAtOnePlace()
+    for found, expected in (
+        (identity_heat(transformer, image, queries=queries), query_heat(transformer, image, queries, 0)),
+        (identity_heat(transformer, image), rollout_heat(transformer, image)),
+        (identity_heat(convolutional, image), occlusion_heat(convolutional, image)),
+    ):
+        np.testing.assert_array_equal(found, expected)

@@ -12,7 +12,7 @@ from inference import networks
 from inference.encoders.inputs import InputSpec
 from inference.encoders.runtime import OnnxRuntime, TorchRuntime, export_onnx
 from inference.networks.mami import KeyQueries
-from tests.networks.faces import SIZE, assert_has_the_face, assert_its_twin_agrees
+from tests.networks.faces import SIZE, assert_has_the_face, assert_its_twin_agrees, planes
 from tests.networks.test_compa import TINY, adapted, stirred
 
 
@@ -65,3 +65,16 @@ def test_queries_of_a_modality_look_where_their_key_is() -> None:
     torch.testing.assert_close(found.sum((2, 3)), torch.ones(2, 1))
     assert float(found[0, 0, 0, 1]) > 0.99
     assert float(found[1, 0, 1, 0]) > 0.99
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_in_half_of_the_precision_it_says_the_same(training: bool) -> None:
+    """What CUDA serves and trains in; here on a CPU."""
+    network = stirred(adapted()).train(training)
+    x = planes(3, 2)
+    with torch.inference_mode(not training):
+        expected = network(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = network(x)
+    assert (found.dtype, network.local(x).dtype) == (torch.float32, torch.float32)
+    assert float(torch.nn.functional.cosine_similarity(found, expected).detach().min()) > 0.999
