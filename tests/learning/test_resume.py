@@ -26,6 +26,10 @@ HARD = (
 PLAIN = (("dropout = 0.2", "dropout = 0.0"),)
 
 
+class StoppedError(Exception):
+    """Somebody pulled the plug."""
+
+
 def _child(films: Path, out: Path, *changes: tuple[str, str]) -> list[str]:
     pairs = [f"{old}=>{new}" for old, new in changes]
     return [sys.executable, "-W", "ignore", "-m", "tests.learning.child", str(films), str(out), "1", *pairs]
@@ -71,9 +75,9 @@ def test_stopped_anywhere_and_resumed_it_ends_the_same(tmp_path: Path, stops: tu
 
         def hear(line: str, stop: str = stop) -> None:
             if line.startswith(stop):
-                raise InterruptedError
+                raise StoppedError
 
-        with pytest.raises(InterruptedError) if stop != "nowhere" else nullcontext():
+        with pytest.raises(StoppedError) if stop != "nowhere" else nullcontext():
             train(recipe, tmp_path / "out", resume=number > 0, hardware=CPU,
                   tell=lambda stage, done, total: hear(f"{stage} {done}"), say=hear)  # fmt: skip
     for name in ("last.ckpt", "best.ckpt"):

@@ -1,8 +1,8 @@
 """A linear discriminant head in closed form, on the features of a network that stays as it is.
 
-On few patients this beats any fine-tuning, and it is where fine-tuning best starts from. Within-class scatter is shrunk
-(O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004), and each direction
-weighs as much as a two-covariance model says it tells (S. Ioffe, "Probabilistic linear discriminant analysis", 2006).
+On few patients this beats any fine-tuning, and it is where fine-tuning best starts from. Each direction weighs as much
+as a two-covariance model says it tells (S. Ioffe, "Probabilistic linear discriminant analysis", ECCV 2006); how far the
+scatter within patients is shrunk towards a round one is decided on training patients that a first fit leaves out.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from config.errors import TrainingError
+from training.evaluation.metrics import equal_error_rate
 from training.learning.augment import Augmenter
 from training.learning.catalogue import Tell
 from training.learning.data import Samples, TrainingImages
 from training.learning.recipe import Recipe
 from training.learning.sampler import Draw
-from training.learning.seeds import seed_of
+from training.learning.seeds import seed_of, stream
 
 Floats = NDArray[np.float64]
+
+_SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.6)
+# Images that decide between them: their pairs are counted.
+_JUDGED = 1500
 
 
 def fit_head(recipe: Recipe, network: Any, samples: Samples, device: torch.device, tell: Tell) -> None:
@@ -45,8 +50,7 @@ def fit_head(recipe: Recipe, network: Any, samples: Samples, device: torch.devic
     network.head = nn.Identity()
     features = _features(recipe, network.to(device).eval(), samples, device, tell)
     network.head = head
-    classes = np.tile(samples.classes, recipe.network.discriminant)
-    projection, mean = discriminant(features, classes, linear.out_features)
+    projection, mean = _judged(features, samples.classes, linear.out_features, recipe.seed)
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(projection))
         norm.running_mean.copy_(torch.from_numpy(projection @ mean))
@@ -56,10 +60,13 @@ def fit_head(recipe: Recipe, network: Any, samples: Samples, device: torch.devic
         norm.bias.zero_()
 
 
-def discriminant(features: Floats, classes: NDArray[np.int64], dimension: int) -> tuple[Floats, Floats]:
+def discriminant(
+    features: Floats, classes: NDArray[np.int64], dimension: int, shrinkage: float
+) -> tuple[Floats, Floats]:
     """The projection (d, D) and the mean (D,) of features (N, D) of so many classes.
 
-    Classes of one example say nothing of what varies within a class, but do of what varies between them.
+    Classes of one example say nothing of what varies within a class, but do of what varies between them. ``shrinkage``
+    in [0, 1] is the share of a round scatter in that within classes.
 
     Raises
     ------
@@ -67,7 +74,6 @@ def discriminant(features: Floats, classes: NDArray[np.int64], dimension: int) -
         ``DISCRIMINANT`` when d is more than D or than the classes less one, or no class has two examples.
     """
     from scipy.linalg import eigh
-    from sklearn.covariance import ledoit_wolf
 
     _, codes, counts = np.unique(classes, return_inverse=True, return_counts=True)
     if dimension > min(features.shape[1], len(counts) - 1) or counts.max() < 2:
@@ -80,15 +86,50 @@ def discriminant(features: Floats, classes: NDArray[np.int64], dimension: int) -
     np.add.at(means, codes, features)
     means /= counts[:, None]
     residual = (features - means[codes])[counts[codes] > 1]
-    within, _ = ledoit_wolf(residual, assume_centered=True)
+    # In units of what varies within a class, or a round scatter would be as wide as the loudest feature.
+    scale = residual.std(axis=0) + 1e-9
+    residual /= scale
+    scatter = residual.T @ residual / max(1, len(residual) - int((counts > 1).sum()))
+    size = len(scatter)
+    within = (1 - shrinkage) * scatter + shrinkage * np.trace(scatter) / size * np.eye(size)
     centre = means.mean(axis=0)
-    between = np.cov(means - centre, rowvar=False)
-    size = len(within)
+    # Class means vary by what varies within a class too: that part tells nothing.
+    between = np.cov((means - centre) / scale, rowvar=False) - scatter * (1 / counts).mean()
     values, vectors = eigh(between, within, subset_by_index=[size - dimension, size - 1])
-    # Of a direction's variance between class means, so much is not what varies within a class.
     telling = np.clip(values, 0, None)
-    projection = (vectors * np.sqrt(telling / (1 + telling))).T[::-1]
+    projection = (vectors * np.sqrt(telling / (1 + telling))).T[::-1] / scale
     return np.ascontiguousarray(projection), centre
+
+
+def best_shrinkage(features: Floats, classes: NDArray[np.int64], images: int, dimension: int, seed: int) -> float:
+    """The shrinkage under which patients whom the fit left out are told apart best (by equal error rate).
+
+    The first ``images`` rows are one view of every image; what follows are further views, to fit on alone.
+    """
+    names = np.unique(classes)
+    judged = np.isin(classes, stream(seed, "shrinkage").permutation(names)[: len(names) // 3])
+    test = np.flatnonzero(judged[:images])[:_JUDGED]
+    mates = np.triu(classes[test][:, None] == classes[test][None, :], 1)
+    strangers = np.triu(~mates, 1) & (classes[test][:, None] != classes[test][None, :])
+    if not mates.any() or not strangers.any():
+        return _SHRINKAGES[len(_SHRINKAGES) // 2]
+    errors = []
+    for shrinkage in _SHRINKAGES:
+        most = min(dimension, len(np.unique(classes[~judged])) - 1)
+        projection, mean = discriminant(features[~judged], classes[~judged], most, shrinkage)
+        found = (features[test] - mean) @ projection.T
+        found /= np.linalg.norm(found, axis=1, keepdims=True) + 1e-12
+        scores = found @ found.T
+        errors.append(equal_error_rate(scores[mates], scores[strangers]))
+    return _SHRINKAGES[int(np.argmin(errors))]
+
+
+def _judged(features: Floats, classes: NDArray[np.int64], dimension: int, seed: int) -> tuple[Floats, Floats]:
+    every = np.tile(classes, len(features) // len(classes))
+    # Said first, so that it is said of the dimension that was asked for.
+    fitted = discriminant(features, every, dimension, _SHRINKAGES[0])
+    shrinkage = best_shrinkage(features, every, len(classes), dimension, seed)
+    return fitted if shrinkage == _SHRINKAGES[0] else discriminant(features, every, dimension, shrinkage)
 
 
 def _features(recipe: Recipe, network: Any, samples: Samples, device: torch.device, tell: Tell) -> Floats:

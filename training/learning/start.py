@@ -39,6 +39,7 @@ def started(
             with whole_file(folder.start) as file:
                 file.write(safetensors.torch.save(network.cpu().state_dict()))
     network.load_state_dict(safetensors.torch.load_file(folder.start))
+    network.train()
 
 
 def _load(network: nn.Module, path: Path) -> None:

@@ -1,0 +1,72 @@
+"""The discriminant head in closed form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from config.errors import TrainingError
+from tests.learning.tiny import quiet, tiny_recipe, write_films
+from training.learning.discriminant import best_shrinkage, discriminant
+from training.learning.run import Hardware, train
+
+
+def _people(count: int, each: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Identity in 8 of 40 directions, weaker than what varies in the 32 others."""
+    rng = np.random.default_rng(seed)
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(40, 40)))[0]
+    identity = np.repeat(rng.normal(size=(count, 8)), each, axis=0)
+    features = np.hstack([identity + 0.2 * rng.normal(size=identity.shape), 3 * rng.normal(size=(len(identity), 32))])
+    return features @ turn + 5, np.repeat(np.arange(count), each)
+
+
+def _rank1(vectors: np.ndarray, classes: np.ndarray) -> float:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores = unit @ unit.T - 2 * np.eye(len(unit))
+    return float((classes[scores.argmax(1)] == classes).mean())
+
+
+def test_it_finds_what_tells_people_apart_that_it_never_saw() -> None:
+    projection, mean = discriminant(*_people(300, 3, 1), 8, 0.0)
+    features, classes = _people(50, 2, 2)
+    assert _rank1(features - mean, classes) < 0.2
+    assert _rank1((features - mean) @ projection.T, classes) > 0.9
+
+
+def test_directions_that_tell_little_weigh_little() -> None:
+    projection, mean = discriminant(*_people(300, 3, 1), 20, 0.0)
+    features, classes = _people(50, 2, 2)
+    assert _rank1((features - mean) @ projection.T, classes) > 0.8
+
+
+def test_it_is_shrunk_the_more_the_less_there_is_to_learn_from() -> None:
+    much, little = _people(600, 4, 1), _people(24, 2, 1)
+    chosen = [best_shrinkage(*some, len(some[1]), 4, 0) for some in (much, little)]
+    assert chosen[0] <= chosen[1]
+
+
+@pytest.mark.parametrize(("count", "each", "dimension"), [(5, 3, 5), (30, 1, 4), (300, 3, 41)])
+def test_too_little_for_a_discriminant_is_an_error(count: int, each: int, dimension: int) -> None:
+    with pytest.raises(TrainingError) as caught:
+        discriminant(*_people(count, each, 1), dimension, 0.1)
+    assert caught.value.reason == "DISCRIMINANT"
+
+
+def test_a_training_starts_from_it_once(tmp_path: Path) -> None:
+    films = write_films(tmp_path / "films", (3,) * 20).parent
+    recipe = tiny_recipe(
+        films,
+        ("settings = { dropout = 0.2 }", "settings = { dimension = 4 }\ndiscriminant = 2"),
+        ("learning_rate = 0.01", "learning_rate = 1e-9"),
+    )
+    train(recipe, tmp_path / "out", hardware=Hardware("cpu"), tell=quiet, say=lambda line: None)
+    import safetensors.torch
+
+    start = safetensors.torch.load_file(tmp_path / "out" / "start.safetensors")
+    exported = safetensors.torch.load_file(tmp_path / "out" / "tiny" / "weights.safetensors")
+    assert torch.allclose(start["head.0.weight"], exported["head.0.weight"], atol=1e-6)
+    assert start["head.0.weight"].shape == (4, 128)
+    assert torch.equal(start["head.1.running_var"], torch.ones(4))
