@@ -22,7 +22,7 @@ def _batches(images: list[int], *, patients: int = 3, each: int = 2, singles: in
     return Batches(pools, Sampler(patients=patients, images=each, singles=singles), 7, count)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=8, max_size=30), st.integers(2, 5), st.integers(2, 4), st.integers(0, 3))
 def test_a_batch_is_of_one_pool_with_as_many_images_of_each_patient(
     images: list[int], patients: int, each: int, singles: int

@@ -105,11 +105,13 @@ class _Draft:
 
     def _describe(self, network: Any, device: str) -> None:
         recipe, data = self.recipe, self.data
+        # A classifier takes whatever there is: that is what it is for.
+        modalities = list(data.train.modalities) if recipe.task == "identity" else []
         settings = {key: value for key, value in recipe.network.settings.items() if key not in _START_SETTINGS}
         self._says = {
             "name": recipe.name,
             "version": recipe.version,
-            "network": "trained" if recipe.task == "identity" else recipe.network.name,
+            "network": "trained",
             "dimension": int(network.dimension),
             "description": recipe.description,
             "licence": recipe.licence,
@@ -117,7 +119,7 @@ class _Draft:
             "trained_on": trained_on(recipe, data),
             "recipe": f"medreid train {recipe.name}",
             "input": recipe.input_spec().to_mapping(),
-            "model": {"name": recipe.network.name, "modalities": list(data.train.modalities), "settings": settings},
+            "model": {"name": recipe.network.name, "modalities": modalities, "settings": settings},
             "training": provenance(recipe, data, device),
         }
 

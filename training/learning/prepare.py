@@ -48,8 +48,8 @@ def prepare_data(recipe: Recipe, folder: Folder, kinds: Sequence[str], processes
         ``TOO_MANY_FAILURES``, ``ONE_PATIENT``, ``NO_PAIRS``, ``SPLIT_EMPTY``, ``LABEL_UNKNOWN`` or
         ``VALIDATION_TOO_SMALL``, each with its remedy.
     """
-    unknown = sorted({source.label for source in recipe.sources} - set(kinds)) if recipe.task == "kind" else []
-    if unknown:
+    unknown = [source.label for source in recipe.sources if source.label not in kinds]
+    if recipe.task == "kind" and unknown:
         known = ", ".join(kinds) or "none"
         raise TrainingError(f"the network has no class {unknown[0]!r}; it has {known}", reason="LABEL_UNKNOWN")
     catalogue = catalogue_of(recipe, folder.path, processes, tell)
