@@ -6,5 +6,6 @@ from inference.networks import NETWORKS
 
 
 @pytest.fixture(autouse=True)
-def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(NETWORKS, "tiny", "tests.learning.tiny:build")
+def _networks_of_one_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "left", "tests.studies.halves:build")
+    monkeypatch.setitem(NETWORKS, "right", "tests.studies.halves:build")

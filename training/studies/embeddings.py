@@ -66,7 +66,7 @@ class Embedded:
     pixels
         (N, P) float32, the pictures of :attr:`training.evaluation.enrolling.Enrolled.pixels`.
     metadata
-        (N, W) float32, see :func:`training.evaluation.floors.metadata_vectors`.
+        (N, W) float32, see :func:`training.evaluation.floors.metadata_vectors`; inner products are larger by 1.
     """
 
     rows: Sequence[Row]
@@ -105,7 +105,7 @@ def embed(
             name: np.concatenate([part.read(one.key)["vectors"] for part in parts]) for name, one in candidates.items()
         },
         pixels=pixels,
-        metadata=metadata_vectors(_described(rows, words, pixels)),
+        metadata=np.hstack([metadata_vectors(_described(rows, words, pixels)), _nothing_known(rows)]),
     )
 
 
@@ -191,6 +191,11 @@ def _enrolled(
         nothing = np.zeros((len(rows), choir.dimension), np.float32)
         pixels = np.zeros((len(rows), 3 * FLOOR_SIZE**2), np.float32)
         return _described(rows, [()] * len(rows), pixels, nothing)
+
+
+def _nothing_known(rows: Sequence[Row]) -> FloatArray:
+    """A column that all images have in common: to know nothing of one is no failure to enrol it."""
+    return np.ones((len(rows), 1), np.float32)
 
 
 def _described(
