@@ -43,6 +43,16 @@ def test_a_shipped_recipe_can_be_built(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
+def test_a_discriminant_has_enough_patients(name: str) -> None:
+    recipe = read_recipe(Path(name))
+    cohorts = [source.cohort for source in recipe.sources if source.cohort is not None]
+    trained = recipe.splits.train * sum(cohort.patients for cohort in cohorts)
+    # A patient with two eyes in view is two classes.
+    classes = trained * (2 if "laterality" in recipe.compare else 1)
+    assert not recipe.network.discriminant or classes > 1.05 * recipe.network.settings["embedding"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_table_of_a_shipped_recipe_is_explained(name: str) -> None:
     lines = shipped_recipes()[name].read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")

@@ -82,13 +82,12 @@ class Augmenter:
 
     def _noisy(self, planes: Tensor, one: _Chances) -> Tensor:
         own = self._settings
-        deviation = one.between(0, own.noise) * one.happens(own.chance)
-        if own.noise == 0:
-            return planes
-        slices = planes.shape[1] // 3
+        deviation, chosen = one.between(0, own.noise), one.happens(own.chance)
+        places = chosen.nonzero().flatten().tolist() if own.noise > 0 else []
         # Grain is the same in the three channels of a slice.
-        grain = one.normal((slices, 1, self._size, self._size)).expand(-1, -1, 3, -1, -1).flatten(1, 2)
-        return planes + _wide(deviation) * grain
+        shape = (planes.shape[1] // 3, 1, self._size, self._size)
+        grain = {place: one.normal(place, shape).expand(-1, 3, -1, -1).flatten(0, 1) for place in places}
+        return _replaced(planes, {place: planes[place] + deviation[place] * grain[place] for place in places})
 
     def _hidden(self, planes: Tensor, one: _Chances) -> Tensor:
         """A frame along the edge and a rectangle, each of one grey: markers and collimators, and a patient's parts."""
@@ -112,6 +111,7 @@ class _Chances:
     def __init__(self, seeds: Tensor, device: torch.device) -> None:
         # On the CPU whatever the device, so that a training can go on on another one.
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+        self._device = device
         numbers = [torch.rand(_NUMBERS, generator=generator) for generator in self._generators]
         self._columns = iter(torch.stack(numbers, 1).to(device))
 
@@ -126,10 +126,9 @@ class _Chances:
         drawn: Tensor = next(self._columns)
         return drawn < chance
 
-    def normal(self, shape: Sequence[int]) -> Tensor:
-        """(B, *shape) standard normal."""
-        device = self.between(0, 1).device
-        return torch.stack([torch.randn(*shape, generator=one) for one in self._generators]).to(device)
+    def normal(self, place: int, shape: Sequence[int]) -> Tensor:
+        """Standard normal of that shape, of the image at a place in the batch."""
+        return torch.randn(*shape, generator=self._generators[place]).to(self._device)
 
 
 def _wide(values: Tensor) -> Tensor:

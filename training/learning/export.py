@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from training.learning.toml_text import to_toml
 from training.learning.validation import chosen_for_validation
 
 CALIBRATION_FILE = "calibration.json"
+# Whoever is killed while exporting leaves a folder of this name, which the next export clears away.
+_UNFINISHED = ".bundle-"
 # Training images that int8 learns the ranges of activations from.
 _RANGE_IMAGES = 128
 # What the bundle's weights take the place of.
@@ -55,7 +58,9 @@ def export_bundle(
         ``ONNX_PARITY`` when the ONNX twin gives other embeddings than the network.
     """
     target = folder.path / recipe.name
-    with tempfile.TemporaryDirectory(prefix=".bundle-", dir=folder.path) as temporary:
+    for unfinished in folder.path.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(unfinished)
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder.path) as temporary:
         draft = _Draft(recipe, data, Path(temporary) / recipe.name)
         outcome = draft.finish(network.cpu().eval(), device, tell)
         if target.exists():
