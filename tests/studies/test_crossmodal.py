@@ -178,7 +178,7 @@ def write_films(folder: Path, modality: str, faces: np.ndarray, rng: np.random.G
 
 def test_the_command_searches_both_ways_and_embeds_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(10)
-    faces = [cv2.resize(rng.integers(0, 255, (6, 6), np.uint8), (48, 48)).astype(np.float32) for _ in range(16)]
+    faces = [cv2.resize(rng.integers(0, 255, (6, 6), np.uint8), (48, 48)).astype(np.float32) for _ in range(10)]
     films = write_films(tmp_path / "films", "DX", np.stack(faces), rng)
     copies = write_films(tmp_path / "copies", "CR", np.stack(faces)[:, :, ::-1], rng)
     out = tmp_path / "out"

@@ -45,18 +45,18 @@ def outcome(study: Study, way: str, k: int) -> Outcome:
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    return measure(archive(known=True), ILL, 3, 0, 200, quiet)
+    return measure(archive(known=True), ILL, 2, 0, 200, quiet)
 
 
 @pytest.mark.parametrize("way", [ORACLE, RETRIEVED])
 def test_a_past_that_is_the_patients_own_helps_where_the_label_depends_on_it(study: Study, way: str) -> None:
-    gain = outcome(study, way, 3).gain["AUC"]
+    gain = outcome(study, way, 1).gain["AUC"]
     assert gain.low is not None and gain.low > 0.1
-    assert outcome(study, way, 3).figures["AUC"].value > 0.8  # type: ignore[operator]
+    assert outcome(study, way, 1).figures["AUC"].value > 0.75  # type: ignore[operator]
 
 
 def test_a_past_drawn_at_random_does_not_help(study: Study) -> None:
-    gain = outcome(study, RANDOM, 3).gain["AUC"]
+    gain = outcome(study, RANDOM, 2).gain["AUC"]
     assert gain.value is not None and gain.low is not None
     assert gain.value < 0.05
     assert gain.low <= 0.0
@@ -70,7 +70,7 @@ def test_retrieval_that_knows_nobody_is_no_better_than_chance() -> None:
 
 
 def test_whose_the_images_found_are_is_told(study: Study) -> None:
-    assert outcome(study, ORACLE, 3).own == 1.0
+    assert outcome(study, ORACLE, 2).own == 1.0
     assert (outcome(study, RETRIEVED, 1).own or 0) > 0.8
     assert (outcome(study, RANDOM, 1).own or 0) < 0.1
     assert study.outcomes[0].own is None
@@ -144,11 +144,11 @@ def test_auc_is_that_of_scikit_learn_with_weights() -> None:
 
 
 def write_films(folder: Path) -> Path:
-    """Two visits of 24 persons, and a label that a bright bar shows."""
+    """Two visits of 16 persons, and a label that a bright bar shows."""
     rng = np.random.default_rng(5)
     folder.mkdir()
     rows = []
-    for person in range(24):
+    for person in range(16):
         face = cv2.resize(rng.integers(0, 255, (6, 6), np.uint8), (48, 48)).astype(np.float32)
         for visit in range(2):
             ill = int(rng.random() < 0.5)
