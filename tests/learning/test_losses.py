@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from config.errors import TrainingError
+from inference import networks
 from tests.learning.tiny import TinyNetwork
 from training.learning.losses import LOSSES, build_losses
 from training.learning.optimise import parameter_groups, schedule_of
@@ -78,6 +79,19 @@ def test_lower_blocks_learn_slower_and_heads_faster() -> None:
     assert found["layers.0.weight"][0] < found["layers.3.weight"][0] < 1e-3 + 1e-12
     assert found["layers.0.bias"][1] == 0.0
     assert len(rate) == sum(1 for part in (network, losses) for _ in part.parameters())
+
+
+def test_what_adapts_all_blocks_learns_as_fast_as_the_last() -> None:
+    network = networks.build("mami-tiny", {"size": 32, "depth": 3})
+    losses = nn.ModuleList(build_losses((Loss(name="cross-entropy"),), 4, 192))
+    groups = parameter_groups(network, losses, Optimiser(learning_rate=1e-3, layer_decay=0.5))
+    rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    found = {name: rate[id(parameter)] for name, parameter in network.named_parameters()}
+    assert {value for name, value in found.items() if name.startswith("adapter.")} == {1e-3}
+    first, second, third = (
+        next(value for name, value in found.items() if f"blocks.{number}." in name) for number in range(3)
+    )
+    assert (first, second) == (third / 4, third / 2)
 
 
 def test_the_schedule_warms_up_and_comes_down() -> None:

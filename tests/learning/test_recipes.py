@@ -17,6 +17,12 @@ from training.cohort import KINDS
 from training.learning.losses import build_losses
 from training.learning.recipe import read_recipe, recipe_of, shipped_recipes, with_manifests
 from training.recipes.phantoms import CALIBRATION_SEED, DECISIONS_SEED, FACE_SEED, GENERAL_SEED
+from training.recipes.reconstruction import RECONSTRUCTION_SEED
+from training.recipes.verifiers import VERIFIER_SEED
+from training.studies.crossmodal import CROSSMODAL_SEED
+from training.studies.history import HISTORY_SEED
+from training.studies.nuisances import NUISANCE_SEED
+from training.studies.verification import VERIFICATION_SEED
 
 SHIPPED = tuple(shipped_recipes())
 
@@ -66,7 +72,10 @@ def test_nobody_is_in_the_cohorts_of_two_recipes_or_of_a_calibration() -> None:
         for source in read_recipe(Path(name)).sources
         if source.cohort is not None
     ]
-    others = [GENERAL_SEED, FACE_SEED, CALIBRATION_SEED, DECISIONS_SEED]
+    others = [
+        *(GENERAL_SEED, FACE_SEED, CALIBRATION_SEED, DECISIONS_SEED, VERIFIER_SEED, RECONSTRUCTION_SEED),
+        *(VERIFICATION_SEED, VERIFICATION_SEED + 1, NUISANCE_SEED, HISTORY_SEED, CROSSMODAL_SEED),
+    ]
     assert len({*seeds, *others}) == len(seeds) + len(others)
 
 

@@ -15,6 +15,8 @@ from training.learning.recipe import Optimiser, Schedule
 
 # The part of a network behind its local features, by the names that networks give it.
 _HEAD = ("head.", "identity.", "pool.")
+# Parts that stand beside the blocks and adapt them all: they start from nothing and learn as fast as the last block.
+_BESIDE = ("adapter.",)
 _BLOCK = re.compile(r"^(.*?\.\d+)(?:\.|$)")
 
 
@@ -66,8 +68,12 @@ def _factors(network: nn.Module, decay: float) -> dict[str, float]:
     """The learning rate's factor of each parameter: 1 for the last block, ``decay`` for the one below, and so on."""
     blocks: dict[str, int] = {}
     depth = {}
+    beside = [name for name, _ in network.named_parameters() if name.startswith(_BESIDE)]
     for name, _ in network.named_parameters():
+        if name.startswith(_BESIDE):
+            continue
         found = _BLOCK.match(name)
         block = found.group(1) if found else name
         depth[name] = blocks.setdefault("head" if is_head(name) else block, len(blocks))
-    return {name: decay ** (len(blocks) - 1 - place) for name, place in depth.items()}
+    found_below = {name: decay ** (len(blocks) - 1 - place) for name, place in depth.items()}
+    return found_below | dict.fromkeys(beside, 1.0)
