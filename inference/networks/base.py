@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-Pool = Literal["mean", "gem", "mean+max"]
+Pool = Literal["mean", "gem", "mean+max", "grid"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -19,19 +21,23 @@ class HeadSettings:
     """How local features become an embedding.
 
     pool
-        ``mean``; ``gem``, the generalised mean with a learned power (F. Radenovic et al., PAMI 41, 2019); or
-        ``mean+max``, both beside each other.
+        ``mean``; ``gem``, the generalised mean with a learned power (F. Radenovic et al., PAMI 41, 2019); ``mean+max``,
+        both beside each other; or ``grid``, means of ``grid`` x ``grid`` overlapping windows beside each other, which
+        know where in the picture something is.
     embedding
         None for the pooled features, or the dimension of a linear layer with batch normalisation after it
         (H. Luo et al., "Bag of tricks", CVPR Workshops 2019).
     """
 
     pool: Pool = "mean"
+    grid: int = 4
     embedding: int | None = None
 
     def __post_init__(self) -> None:
         if self.pool not in get_args(Pool):
             raise ValueError(f"pool is {self.pool!r}; it is one of {', '.join(get_args(Pool))}")
+        if not 1 <= self.grid <= 16:
+            raise ValueError(f"grid is {self.grid}; it goes from 1 to 16")
         if self.embedding is not None and not 1 <= self.embedding <= 65536:
             raise ValueError(f"embedding is {self.embedding}; it goes from 1 to 65536, or is left out")
 
@@ -90,6 +96,26 @@ class MeanAndMax(nn.Module):
         return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
 
 
+class GridPool(nn.Module):
+    """(N, C, h, w) to (N, C g g): means of g x g windows of one size, which cover the map and overlap if they must."""
+
+    def __init__(self, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, maps: Tensor) -> Tensor:
+        # Windows of whole pixels, where torch's adaptive pooling has some of two sizes, which ONNX does not know.
+        with warnings.catch_warnings():
+            # A trace is meant to hold the one size that it was made with.
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            edges = [int(edge) for edge in maps.shape[2:]]
+        if min(edges) < self.grid:
+            raise ValueError(f"a grid of {self.grid} does not fit features of {edges[0]} x {edges[1]}")
+        step = [edge // self.grid for edge in edges]
+        size = [edge - (self.grid - 1) * stride for edge, stride in zip(edges, step, strict=True)]
+        return functional.avg_pool2d(maps, size, step).flatten(1)
+
+
 class SliceNetwork(nn.Module):
     """A network with the face that :mod:`inference.networks` promises.
 
@@ -98,8 +124,13 @@ class SliceNetwork(nn.Module):
 
     def __init__(self, trunk: nn.Module, channels: int, head: HeadSettings) -> None:
         super().__init__()
-        pools: dict[Pool, type[nn.Module]] = {"mean": MeanPool, "gem": GeneralisedMean, "mean+max": MeanAndMax}
-        pooled = channels * (2 if head.pool == "mean+max" else 1)
+        pools: dict[Pool, Callable[[], nn.Module]] = {
+            "mean": MeanPool,
+            "gem": GeneralisedMean,
+            "mean+max": MeanAndMax,
+            "grid": lambda: GridPool(head.grid),
+        }
+        pooled = channels * {"mean+max": 2, "grid": head.grid**2}.get(head.pool, 1)
         self.trunk, self.channels = trunk, channels
         self.pool = pools[head.pool]()
         self.head: nn.Module = nn.Identity()

@@ -13,10 +13,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from inference.networks.base import HeadSettings, SliceNetwork, Trunk
 
 CHANNELS = 1280
+_LITE0_BLOCKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +29,31 @@ class EfficientNetSettings:
         start from the ImageNet weights (``efficientnet-lite0`` only: there are none for the other).
     drop_connect
         stochastic depth in training: the largest share of images whose residual branch is left out.
+    blocks
+        of ``efficientnet-lite0``, keep only so many of its 16 (0: all, and the layer of 1280 channels behind them). The
+        first 11 end at stride 16 with 112 channels: shapes still, where the last ones name objects.
     """
 
     pretrained: bool = False
     drop_connect: float = 0.2
+    blocks: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop_connect < 1:
             raise ValueError(f"drop_connect is {self.drop_connect}; it goes from 0 to less than 1")
+        if not 0 <= self.blocks <= _LITE0_BLOCKS:
+            raise ValueError(f"blocks is {self.blocks}; it goes from 0 (all) to {_LITE0_BLOCKS}")
 
 
 def build(name: str, settings: Mapping[str, Any]) -> SliceNetwork:
     """See :func:`inference.networks.build`."""
     head, own = HeadSettings.taken_from(settings)
-    return SliceNetwork(trunk(name, EfficientNetSettings(**own)), CHANNELS, head)
+    found = trunk(name, EfficientNetSettings(**own))
+    return SliceNetwork(found, found.channels, head)
 
 
 def trunk(name: str, settings: EfficientNetSettings) -> Trunk:
-    """The layers up to the local features, 1280 channels."""
+    """The layers up to the local features: 1280 channels, or those of the last block that is kept."""
     return {"efficientnet-lite0": _lite0, "efficientnet-b0": _b0}[name](settings)
 
 
@@ -60,6 +69,23 @@ class _Lite0(nn.Module):
         return cast(Tensor, self.network.extract_features(planes))
 
 
+class _FirstBlocks(nn.Module):
+    """The package's network up to one of its blocks."""
+
+    def __init__(self, network: Any, blocks: int, drop_connect: float) -> None:
+        super().__init__()
+        self.stem, self.norm = network._conv_stem, network._bn0
+        self.blocks = network._blocks[:blocks]
+        self._drops = [drop_connect * n / _LITE0_BLOCKS for n in range(blocks)]
+        self.channels = int(self.blocks[-1]._bn2.num_features)
+
+    def forward(self, planes: Tensor) -> Tensor:
+        maps = functional.relu6(self.norm(self.stem(planes)))
+        for block, drop in zip(self.blocks, self._drops, strict=True):
+            maps = block(maps, drop_connect_rate=drop)
+        return maps
+
+
 def _lite0(settings: EfficientNetSettings) -> Trunk:
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -67,12 +93,18 @@ def _lite0(settings: EfficientNetSettings) -> Trunk:
     if settings.pretrained:
         network.load_state_dict(torch.load(io.BytesIO(_imagenet_weights()), weights_only=True, map_location="cpu"))
     # The normalisation that those weights were trained with: (pixel - 127) / 128.
-    return Trunk(_Lite0(network), CHANNELS, (127 / 255,) * 3, (128 / 255,) * 3)
+    scale = (127 / 255,) * 3, (128 / 255,) * 3
+    if settings.blocks:
+        first = _FirstBlocks(network, settings.blocks, settings.drop_connect)
+        return Trunk(first, first.channels, *scale)
+    return Trunk(_Lite0(network), CHANNELS, *scale)
 
 
 def _b0(settings: EfficientNetSettings) -> Trunk:
     from monai.networks.nets.efficientnet import EfficientNetBN, MBConvBlock, efficientnet_params
 
+    if settings.blocks:
+        raise ValueError("blocks is for efficientnet-lite0")
     if settings.pretrained:
         raise ValueError("no weights are there to start efficientnet-b0 from; efficientnet-lite0 has some")
     name = "efficientnet-b0"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from config.errors import EncoderError
 from inference.encoders.registry import Registry
 from inference.networks import build
 from tests.networks.faces import assert_has_the_face, assert_its_twin_agrees, planes
@@ -70,3 +71,41 @@ def test_the_generalised_mean_lies_between_mean_and_maximum() -> None:
         assert torch.equal(both(maps)[:, :5], low)
         gem.power.fill_(1.0)
         torch.testing.assert_close(gem(maps), low)
+
+
+def test_windows_of_a_grid_cover_the_map() -> None:
+    pool = build("efficientnet-lite0", {"pool": "grid", "grid": 4}).pool
+    maps = torch.rand(2, 3, 8, 8)
+    expected = maps.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5)).flatten(1)
+    torch.testing.assert_close(pool(maps), expected)
+    uneven = torch.rand(1, 1, 14, 9, requires_grad=True)
+    assert pool(uneven).shape == (1, 16)
+    pool(uneven).sum().backward()
+    assert uneven.grad is not None
+    assert (uneven.grad > 0).all()
+    with pytest.raises(ValueError, match="does not fit"):
+        pool(torch.rand(1, 1, 3, 8))
+
+
+def test_its_first_blocks_are_those_of_the_whole_network() -> None:
+    whole, first = (build("efficientnet-lite0", {"pretrained": True, "blocks": n}).eval() for n in (0, 11))
+    assert (first.channels, first.dimension) == (112, 112)
+    seen: list[torch.Tensor] = []
+    hook = whole.trunk.layers.network._blocks[10].register_forward_hook(lambda *found: seen.append(found[2]))
+    x = planes(2, 1)
+    with torch.inference_mode():
+        whole.local(x)
+        torch.testing.assert_close(first.local(x), seen[0])
+    hook.remove()
+
+
+def test_a_grid_on_the_first_blocks_has_a_twin() -> None:
+    torch.manual_seed(5)
+    settings = {"blocks": 3, "pool": "grid", "grid": 2, "embedding": 8}
+    assert_its_twin_agrees(build("efficientnet-lite0", settings))
+
+
+def test_blocks_that_are_not_there_are_named() -> None:
+    for name, blocks in (("efficientnet-lite0", 17), ("efficientnet-b0", 3)):
+        with pytest.raises(EncoderError, match="blocks"):
+            build(name, {"blocks": blocks})
