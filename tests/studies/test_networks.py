@@ -17,7 +17,9 @@ from tests.studies.halves import recipe, write_pictures
 from training.evaluation.appraise import METADATA, PIXELS
 from training.learning.recipe import read_recipe
 from training.learning.run import Hardware
-from training.studies.networks import ALL, GENERAL, main, study
+from training.learning.validation import rule_of
+from training.manifests.pairs import comparable_mask, keys_of, mated_mask
+from training.studies.networks import ALL, GENERAL, main, make_data, study
 from training.studies.paired import Judgement
 
 
@@ -118,3 +120,13 @@ def test_nobody_in_test_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as refused:
         compare(tmp_path, "right")
     assert refused.value.reason == "SPLIT_EMPTY"
+
+
+def test_images_without_a_view_are_compared_where_views_must_be_the_same(compared: Compared, tmp_path: Path) -> None:
+    """To a rule, what is not known is like nothing: volumes would never meet."""
+    wanted = read_recipe(compared.folder / "right.toml")
+    strict = wanted.model_copy(update={"compare": ("modality", "view", "laterality")})
+    rows = list(make_data(strict, tmp_path / "data", 1, quiet).test.rows())
+    keys = keys_of(rows)
+    mates = comparable_mask(keys, keys, rule_of(strict)) & mated_mask(keys, keys)
+    assert mates.any(axis=1).all()

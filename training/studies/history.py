@@ -31,7 +31,6 @@ from training.cohort.kinds import KINDS
 from training.evaluation.bootstrap import Estimates, Trials
 from training.evaluation.figures import Figure, to_json
 from training.evaluation.options import Options
-from training.evaluation.report.cells import cell
 from training.evaluation.table import Codes
 from training.learning.catalogue import Tell
 from training.learning.cohorts import cohort_in
@@ -43,6 +42,7 @@ from training.studies.embeddings import bundled, embed
 from training.studies.paired import Difference
 from training.studies.past import WAYS, Archive, fused, retrieved
 from training.studies.persons import FIT, JUDGE, parts_of
+from training.studies.showing import told
 from training.studies.stages import stages
 
 # No other use of phantoms draws persons from this seed.
@@ -222,8 +222,8 @@ def table(study: Study) -> object:
         f"fitted on {study.fitted} of {study.fitted_patients} others"
     )
     for one in study.outcomes:
-        figures = [str(cell(one.figures[name])) for name in FIGURES]
-        gains = [str(cell(one.gain[name])) if one.gain else "" for name in FIGURES]
+        figures = [told(one.figures[name]) for name in FIGURES]
+        gains = [told(one.gain[name]) if one.gain else "" for name in FIGURES]
         shown.add_row(one.way, str(one.k), *figures, *gains, "" if one.own is None else f"{one.own:.0%}")
     shown.caption = "intervals of 95 % over patients; balanced accuracy and AUC do not depend on how many are ill"
     return shown

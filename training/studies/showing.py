@@ -15,16 +15,22 @@ def shown(one: Judgement, title: str, base: str, *, closed: bool = False) -> obj
 
     columns = tuple(_closed(next(iter(one.methods.values())))) if closed else (*HEADLINE[:2], f"FNIR at FPIR {FPIR:g}")
     compared = HEADLINE[:2] if closed else HEADLINE
-    table = Table("method", *columns, *(f"{name} less {base}'s" for name in compared), "not enrolled")
-    table.title = f"{title}: {one.images} images of {one.patients} patients, {one.mated} mated searches"
+    table = Table(title=f"{title}: {one.images} images of {one.patients} patients, {one.mated} mated searches")
+    for column in ("method", *columns, *(f"{name} less {base}'s" for name in compared), "not enrolled"):
+        table.add_column(column, no_wrap=column != "method")
     for name, method in one.methods.items():
         figures = _closed(method) if closed else method.headline()
-        differences = [str(cell(method.difference[key])) if key in method.difference else "" for key in compared]
-        table.add_row(name, *(str(cell(figure)) for figure in figures.values()), *differences, str(method.failed))
+        differences = [told(method.difference[key]) if key in method.difference else "" for key in compared]
+        table.add_row(name, *(told(figure) for figure in figures.values()), *differences, str(method.failed))
     chance = [str(cell(min(1.0, k * one.chance))) if one.chance else "" for k in ((1, 5, 10) if closed else (1,))]
     table.add_row("chance", *chance)
     table.caption = "intervals of 95 % over patients; an image that a method does not enrol is a miss of it"
     return table
+
+
+def told(figure: Figure) -> str:
+    """A cell; why a figure is undefined stands in the JSON."""
+    return "undefined" if figure.value is None else str(cell(figure))
 
 
 def _closed(method: Judged) -> dict[str, Figure]:
