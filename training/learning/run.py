@@ -19,6 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from inference import networks
+from inference.encoders.memory import keep_freed_memory
 from training.learning.catalogue import Tell
 from training.learning.checkpoints import checkpoints_of
 from training.learning.data import Images
@@ -69,6 +70,7 @@ def train(
     TrainingError
         with the reason; what ``out`` holds can be gone on with.
     """
+    keep_freed_memory()
     chosen, folder = hardware or Hardware(), Folder(out)
     if is_first_process():
         folder.claim(recipe, resume)
