@@ -185,7 +185,7 @@ def test_the_command_searches_both_ways_and_embeds_once(tmp_path: Path, capsys: 
     arguments = ["--probes", str(films), "--gallery", str(copies), "--encoder", "general", "--out", str(out),
                  "--rounds", "20"]  # fmt: skip
     main(arguments)
-    assert "manifest among manifest" in capsys.readouterr().out
+    assert "films among copies" in capsys.readouterr().out
     found = json.loads((out / "crossmodal.json").read_text())
     assert all({RIDGE, CCA, DIRECT, PIXELS} == set(one["methods"]) for one in found.values())
     kept = {path: path.stat().st_mtime_ns for path in (out / "embeddings").iterdir()}

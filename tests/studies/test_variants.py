@@ -92,3 +92,11 @@ def test_a_recipe_of_a_file_can_be_a_specialist(base: Recipe, tmp_path: Path) ->
     found = specialist(str(tmp_path / "own.toml"), base.sources[:2], [("DX",), ("OP",)], 0)
     assert [source.modalities for source in found.sources] == [("DX",), ("OP",)]
     assert found.name == recipe_of(RECIPE, "own.toml").name
+
+
+@pytest.mark.parametrize(("said", "kept"), [("CR", ("CR",)), ("DX", ("DX",)), ("", ())])
+def test_a_specialist_of_radiographs_takes_them_however_they_are_called(
+    base: Recipe, said: str, kept: tuple[str, ...]
+) -> None:
+    found = specialist("cxr", base.sources[:2], [(said,), ("OP",)], 0)
+    assert [source.modalities for source in found.sources] == [kept]

@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _side(manifest, encoder, chosen.out, chosen.seed, tell)
             for manifest, encoder in zip(_manifests(chosen, tell), encoders, strict=True)
         ]
-        names = chosen.kinds or [chosen.probes.stem, chosen.gallery.stem]
+        names = chosen.kinds or [chosen.probes.parent.name, chosen.gallery.parent.name]
         direct = len(set(chosen.encoder)) == 1
         found = {}
         for ours, theirs in ((0, 1), (1, 0)):

@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.studies.history", description=main.__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--kind", choices=sorted(KINDS), help="which phantom studies")
-    source.add_argument("--manifest", type=Path, help="images with days and labels, in place of phantoms")
+    source.add_argument("--manifest", type=Path, help="images with labels, and days on one calendar")
     parser.add_argument("--encoder", required=True, help="name of the encoder that retrieves")
     parser.add_argument("--features", help="name of the encoder that the label is read from; the same without")
     parser.add_argument("--bundles", type=Path, action="append", default=[], help="folder with further bundles")

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from config.errors import CommandError, StorageError, TrainingError
+from config.errors import CommandError, EvaluationError, StorageError, TrainingError
 from inference.encoders.bundle import BUNDLE_FILE
 from inference.encoders.registry import Registry
 from inference.types import FloatArray
@@ -42,7 +42,7 @@ from training.studies.paired import FPIR, HEADLINE, Judgement, judge, side_by_si
 from training.studies.plots import comparison
 from training.studies.showing import as_json, shown
 from training.studies.stages import stages
-from training.studies.variants import VARIANTS, resized, shortened, specialist, varied, with_persons
+from training.studies.variants import VARIANTS, family, resized, shortened, specialist, varied, with_persons
 
 GENERAL, SPECIALISTS, ALL = "general", "specialists", "all"
 _UNKNOWN = "unknown modality"
@@ -161,24 +161,26 @@ def _share_store(folder: Path, store: Path) -> None:
 def compare(
     trained: Mapping[str, Trained], test: Manifest, base: Recipe, out: Path, rounds: int, tell: Tell
 ) -> dict[str, Judgement]:
-    """All methods on all test images, and on those of each modality where there are several."""
+    """All methods on all test images, and on those of each modality in which somebody can be found."""
     candidates = {name: bundled(Registry((one.folder,)), one.recipe.name) for name, one in trained.items()}
     candidates[GENERAL] = bundled(Registry(), GENERAL)
     rows = list(test.rows())
     methods = _methods(embed(test, rows, candidates, out / "embeddings", tell), trained, candidates)
     options = Options(rule=rule_of(base), fpirs=(FPIR,), strata=(), draws=1, rounds=rounds)
     first = next(iter(trained))
-    groups = {ALL: rows}
-    kinds = sorted({row.modality or _UNKNOWN for row in rows})
-    if len(kinds) > 1:
-        groups |= {kind: [row for row in rows if (row.modality or _UNKNOWN) == kind] for kind in kinds}
+    kinds = [family(row.modality) or _UNKNOWN for row in rows]
     found = {}
-    for group, some in groups.items():
-        chosen = [n for n, row in enumerate(rows) if group in (ALL, row.modality or _UNKNOWN)]
+    for group in (ALL, *(sorted(set(kinds)) if len(set(kinds)) > 1 else ())):
+        chosen = [n for n, kind in enumerate(kinds) if group in (ALL, kind)]
         own = {name: vectors[chosen] for name, vectors in methods.items()}
         # Who takes no image of a modality is no method for it.
         own = {name: vectors for name, vectors in own.items() if vectors.any() or name == first}
-        found[group] = judge(Table.from_rows(some), own, first, options, _named(tell, group))
+        try:
+            found[group] = judge(Table.from_rows([rows[n] for n in chosen]), own, first, options, _named(tell, group))
+        except EvaluationError as error:
+            # A modality of which nobody in test has two studies says nothing apart; it still counts among all.
+            if group == ALL or error.reason != "NO_MATES":
+                raise
     return found
 
 

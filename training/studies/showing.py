@@ -17,7 +17,7 @@ def shown(one: Judgement, title: str, base: str, *, closed: bool = False) -> obj
     compared = HEADLINE[:2] if closed else HEADLINE
     table = Table(title=f"{title}: {one.images} images of {one.patients} patients, {one.mated} mated searches")
     for column in ("method", *columns, *(f"{name} less {base}'s" for name in compared), "not enrolled"):
-        table.add_column(column, no_wrap=column != "method")
+        table.add_column(column)
     for name, method in one.methods.items():
         figures = _closed(method) if closed else method.headline()
         differences = [told(method.difference[key]) if key in method.difference else "" for key in compared]
@@ -29,8 +29,9 @@ def shown(one: Judgement, title: str, base: str, *, closed: bool = False) -> obj
 
 
 def told(figure: Figure) -> str:
-    """A cell; why a figure is undefined stands in the JSON."""
-    return "undefined" if figure.value is None else str(cell(figure))
+    """A value above its interval; why a figure is undefined stands in the JSON."""
+    found = cell(figure)
+    return "undefined" if figure.value is None else f"{found.text}\n{found.interval}".strip()
 
 
 def _closed(method: Judged) -> dict[str, Figure]:

@@ -20,6 +20,8 @@ from training.learning.recipe import Recipe, Source, read_recipe, shipped_recipe
 _SHAPE = ("size", "patch", "depth")
 _ADAPTED, _PLAIN = "mami-", "vit-"
 _EDGE_OF_STORE = 8 / 7
+# Radiographs, however they were captured: a recipe for DX takes them all.
+_FAMILIES = {"CR": "DX", "RG": "DX"}
 
 
 def _as_it_is(recipe: Recipe) -> Recipe:
@@ -111,7 +113,8 @@ def _means(recipe: Recipe) -> Mapping[str, Any]:
 def specialist(name: str, sources: Sequence[Source], modalities: Sequence[Sequence[str]], size: int) -> Recipe:
     """The recipe ``name`` (one that ships, or a file) on those of ``sources`` that have images of its modalities.
 
-    ``modalities`` are those of each source's images. ``size`` is the edge of its input, 0 for its own.
+    ``modalities`` are those of each source's images, "" where a row does not say. ``size`` is the edge of its input, 0
+    for its own.
 
     Raises
     ------
@@ -124,9 +127,11 @@ def specialist(name: str, sources: Sequence[Source], modalities: Sequence[Sequen
     wanted = _modalities_of(own)
     chosen = []
     for source, found in zip(sources, modalities, strict=True):
-        both = sorted(set(found) & wanted if wanted else set(found))
-        if both:
-            chosen.append(source.model_copy(update={"modalities": tuple(both)}))
+        if "" in found:
+            # A manifest that does not say: its images are what the recipe is given them for.
+            chosen.append(source)
+        elif taken := [one for one in found if not wanted or family(one) in wanted]:
+            chosen.append(source.model_copy(update={"modalities": tuple(taken)}))
     if not chosen or own.task != "identity":
         raise CommandError(
             f"recipe {name}: it is for {', '.join(sorted(wanted)) or own.task}, of which the base recipe's sources "
@@ -136,11 +141,16 @@ def specialist(name: str, sources: Sequence[Source], modalities: Sequence[Sequen
     return resized(own.model_copy(update={"sources": tuple(chosen)}), size)
 
 
+def family(modality: str) -> str:
+    """The modality that images of this one are compared under."""
+    return _FAMILIES.get(modality, modality)
+
+
 def _modalities_of(recipe: Recipe) -> set[str]:
     """The modalities that a recipe names; none where it takes whatever a manifest has."""
     found: set[str] = set()
     for source in recipe.sources:
-        found |= set(source.modalities)
+        found |= {family(one) for one in source.modalities}
         if source.cohort is not None:
             found |= {kind.modality for kind in kinds_of(source.cohort.kinds)}
     return found
