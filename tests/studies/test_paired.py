@@ -89,6 +89,7 @@ def test_each_image_is_the_first_specialists_that_takes_it() -> None:
 
 def test_a_plot_of_the_same_figures_is_the_same_bytes() -> None:
     groups = {"all": {"one": {"rank-1": Figure(0.5, 0.4, 0.6)}, "two": {"rank-1": Figure(None, note="too few")}}}
-    assert comparison(groups, ["rank-1"]) == comparison(groups, ["rank-1"])
+    assert comparison(groups, ["rank-1"], {"all": 0.1}) == comparison(groups, ["rank-1"], {"all": 0.1})
     known = {"all": {"one": groups["all"]["one"], "two": {"rank-1": Figure(0.2)}}}
-    assert comparison(known, ["rank-1"]) != comparison(groups, ["rank-1"])
+    assert comparison(known, ["rank-1"], {"all": 0.1}) != comparison(groups, ["rank-1"], {"all": 0.1})
+    assert comparison(groups, ["rank-1"], {}) != comparison(groups, ["rank-1"], {"all": 0.1})

@@ -267,7 +267,9 @@ def write(found: Mapping[str, Judgement], base: str, out: Path) -> None:
     """``table.json`` and ``table.svg`` in ``out``."""
     whole = {"compared with": base, "groups": {group: as_json(one) for group, one in found.items()}}
     panels = {group: {name: one.headline() for name, one in found[group].methods.items()} for group in found}
-    for name, text in (("table.json", json.dumps(whole, indent=1) + "\n"), ("table.svg", comparison(panels, HEADLINE))):
+    chance = {group: one.chance for group, one in found.items() if one.chance is not None}
+    texts = {"table.json": json.dumps(whole, indent=1) + "\n", "table.svg": comparison(panels, HEADLINE, chance)}
+    for name, text in texts.items():
         with whole_file(out / name) as file:
             file.write(text.encode())
 

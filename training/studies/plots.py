@@ -8,14 +8,17 @@ from typing import Any
 
 from training.evaluation.figures import Figure
 
-_COLOUR = "#0072b2"
+_COLOUR, _CHANCE = "#0072b2", "#777777"
 _WIDTH, _LINE, _HEAD = 3.2, 0.24, 0.9  # inches: of a panel, of a method, of a panel's title and axis
 
 
-def comparison(groups: Mapping[str, Mapping[str, Mapping[str, Figure]]], names: Sequence[str]) -> str:
+def comparison(
+    groups: Mapping[str, Mapping[str, Mapping[str, Figure]]], names: Sequence[str], chance: Mapping[str, float]
+) -> str:
     """A panel for each group (rows) and figure (columns): one line for each method, from the first at the top.
 
-    ``groups`` are figures by name, by method, by group; the same figures give the same bytes.
+    ``groups`` are figures by name, by method, by group; ``chance``, by group, is drawn beside the first figure. The same
+    figures give the same bytes.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -30,6 +33,8 @@ def comparison(groups: Mapping[str, Mapping[str, Mapping[str, Figure]]], names: 
             for axes, name in zip(row, names, strict=True):
                 _panel(axes, {method: found[name] for method, found in methods.items()})
                 axes.set_title(f"{group}: {name}")
+            if group in chance:
+                row[0].axvline(chance[group], color=_CHANCE, linestyle=":", zorder=0)
             for axes in row[1:]:
                 axes.set_yticklabels([])
         text = io.StringIO()
