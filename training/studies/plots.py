@@ -17,8 +17,8 @@ def comparison(
 ) -> str:
     """A panel for each group (rows) and figure (columns): one line for each method, from the first at the top.
 
-    ``groups`` are figures by name, by method, by group; ``chance``, by group, is drawn beside the first figure. The same
-    figures give the same bytes.
+    ``groups`` are figures by name, by method, by group; ``chance``, by group, is drawn beside the first figure. The
+    same figures give the same bytes.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
