@@ -105,7 +105,7 @@ def test_all_searches(seed: int, patients: int, ties: bool) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(**CASES, rule=st.builds(Rule, st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0, 8])))
+@given(**CASES, rule=st.builds(Rule, *[st.booleans()] * 4, st.sampled_from([0, 8])))
 def test_the_rule_of_pairs_is_kept(seed: int, patients: int, ties: bool, rule: Rule) -> None:
     rng = np.random.default_rng(seed)
     rows = people(rng, patients)

@@ -47,6 +47,16 @@ def test_figures_are_those_of_the_evaluation() -> None:
     assert good["rank-1"].patients == 30
 
 
+def test_images_without_view_and_side_are_compared_where_these_must_be_the_same() -> None:
+    recipe = tiny_recipe(Path()).model_copy(update={"compare": ("modality", "view", "laterality")})
+    rows = [
+        *_rows([2] * 10, modality="CT"),
+        *(replace(row, patient_id=f"e{row.patient_id}") for row in _rows([2] * 10, modality="OP", laterality="L")),
+    ]
+    check_validation(recipe, rows)
+    assert figures_of(recipe, rows, _vectors(rows, 0.05)).by_name["rank-1"].n == 40
+
+
 def test_images_of_two_modalities_are_not_compared_unless_the_recipe_says_so() -> None:
     rows = [replace(row, modality=("DX", "CT")[n % 2]) for n, row in enumerate(_rows([2] * 10))]
     apart = tiny_recipe(Path())

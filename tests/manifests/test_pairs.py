@@ -90,6 +90,8 @@ def test_training_pairs_share_no_study(rows: list[Row], rule: Rule, seed: int) -
         ({"view": "PA"}, {"view": "AP"}, Rule(same_view=True), True),
         ({"view": "PA"}, {"view": "LL"}, Rule(same_view=True), False),
         ({}, {}, Rule(same_view=True), False),
+        ({}, {}, Rule(same_view=True, same_laterality=True, unknown_alike=True), True),
+        ({"view": "PA"}, {}, Rule(same_view=True, unknown_alike=True), False),
         ({"laterality": "L"}, {"laterality": "R"}, Rule(), True),
         ({"laterality": "L"}, {"laterality": "R"}, Rule(same_laterality=True), False),
         ({"modality": "CR"}, {"modality": "DX"}, Rule(same_modality=True), True),

@@ -123,7 +123,7 @@ def test_nobody_in_test_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_images_without_a_view_are_compared_where_views_must_be_the_same(compared: Compared, tmp_path: Path) -> None:
-    """To a rule, what is not known is like nothing: volumes would never meet."""
+    """Volumes have neither view nor side, and meet all the same."""
     wanted = read_recipe(compared.folder / "right.toml")
     strict = wanted.model_copy(update={"compare": ("modality", "view", "laterality")})
     rows = list(make_data(strict, tmp_path / "data", 1, quiet).test.rows())

@@ -42,6 +42,8 @@ def rule_of(recipe: Recipe) -> Rule:
         same_modality="modality" in recipe.compare,
         same_view="view" in recipe.compare,
         same_laterality="laterality" in recipe.compare,
+        # A volume has no view, and a film no side: batches meet them, so tests do.
+        unknown_alike=True,
     )
 
 

@@ -38,13 +38,15 @@ class Rule:
     """What pairs must share besides being of different studies.
 
     Views are the same when they are both frontal or both lateral, or the same word; a view, laterality or modality
-    that is not known is the same as none. ``min_days`` is asked of two images of one patient (the days of two
+    that is not known is the same as none, unless ``unknown_alike``: then two that are both not known are the same, as a
+    modality that has no views wants it. ``min_days`` is asked of two images of one patient (the days of two
     patients have no common origin), and a pair of unknown days does not meet it.
     """
 
     same_view: bool = False
     same_laterality: bool = False
     same_modality: bool = False
+    unknown_alike: bool = False
     min_days: int = 0
 
 
@@ -100,11 +102,11 @@ def comparable(probe: Row, gallery: Row, rule: Rule = ANY) -> bool:
     same_patient = (probe.issuer, probe.patient_id) == (gallery.issuer, gallery.patient_id)
     if probe.role not in PROBES or gallery.role not in GALLERY or (same_patient and probe.study == gallery.study):
         return False
-    if rule.same_view and not _same(canonical_view(probe.view), canonical_view(gallery.view)):
+    if rule.same_view and not _same(canonical_view(probe.view), canonical_view(gallery.view), rule):
         return False
-    if rule.same_laterality and not _same(probe.laterality, gallery.laterality):
+    if rule.same_laterality and not _same(probe.laterality, gallery.laterality, rule):
         return False
-    if rule.same_modality and not _same(_family(probe.modality), _family(gallery.modality)):
+    if rule.same_modality and not _same(_family(probe.modality), _family(gallery.modality), rule):
         return False
     if rule.min_days > 0 and same_patient:
         known = probe.days is not None and gallery.days is not None
@@ -203,7 +205,7 @@ def _allowed(first: Keys, second: Keys, rule: Rule) -> NDArray[np.bool_]:
     ):
         if wanted:
             one, other = getattr(first, name), getattr(second, name)
-            mask &= (one == other) & (one != 0)
+            mask &= (one == other) & ((one != 0) | rule.unknown_alike)
     if rule.min_days > 0:
         # A comparison with NaN is false: what is not known is not far enough apart.
         apart = np.abs(first.days - second.days) >= rule.min_days
@@ -240,5 +242,5 @@ def _family(modality: str) -> str:
     return _FAMILIES.get(modality, modality)
 
 
-def _same(one: str, other: str) -> bool:
-    return bool(one) and one == other
+def _same(one: str, other: str, rule: Rule) -> bool:
+    return (bool(one) or rule.unknown_alike) and one == other

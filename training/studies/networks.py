@@ -46,8 +46,6 @@ from training.studies.variants import VARIANTS, family, resized, shortened, spec
 
 GENERAL, SPECIALISTS, ALL = "general", "specialists", "all"
 _UNKNOWN = "unknown modality"
-# What a manifest may say of an image with no view of its own, and of both sides.
-_NO_VIEW, _NO_SIDE = "ANY", "B"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,34 +86,24 @@ def make_data(base: Recipe, out: Path, processes: int, tell: Tell) -> Data:
     sources, modalities = [], []
     for number, source in enumerate(base.sources):
         images = [image for image in catalogue.images if image.source == number]
-        manifest = _written(out / f"{source.name}.csv", images, base)
+        manifest = _written(out / f"{source.name}.csv", images)
         update = {"manifest": str(manifest.path), "outside": True, "cohort": None}
         sources.append(source.model_copy(update=update))
         modalities.append(tuple(sorted({image.row.modality for image in images})))
-    return Data(tuple(sources), tuple(modalities), _written(out / "test.csv", catalogue.of(TEST), base))
+    return Data(tuple(sources), tuple(modalities), _written(out / "test.csv", catalogue.of(TEST)))
 
 
-def _written(path: Path, images: Sequence[Image], base: Recipe) -> Manifest:
+def _written(path: Path, images: Sequence[Image]) -> Manifest:
     """A manifest of images from anywhere; one that is there holds the same, as its data did not change."""
     if not path.is_file():
         labels = sorted({label for image in images for label in image.row.labels})
-        write_manifest(path, [_row(image, path.parent, base) for image in images], labels)
+        write_manifest(path, [_row(image, path.parent) for image in images], labels)
     return read_manifest(path, outside=True)
 
 
-def _row(image: Image, folder: Path, base: Recipe) -> Row:
-    """The row with its path from ``folder``, and with a word for a view or side that its kind of image does not have.
-
-    To a :class:`~training.manifests.pairs.Rule` what is not known is like nothing: where views must be the same, CT
-    would never be compared with CT.
-    """
-    row = image.row
-    return replace(
-        row,
-        path=os.path.relpath(image.manifest.file(row).absolute(), folder.absolute()),
-        view=row.view or (_NO_VIEW if "view" in base.compare else ""),
-        laterality=row.laterality or (_NO_SIDE if "laterality" in base.compare else ""),
-    )
+def _row(image: Image, folder: Path) -> Row:
+    """The row with its path from ``folder``."""
+    return replace(image.row, path=os.path.relpath(image.manifest.file(image.row).absolute(), folder.absolute()))
 
 
 def train_variants(

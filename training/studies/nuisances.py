@@ -37,8 +37,8 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="medreid-nuisances-") as name, Scratch() as scratch:
         plan = CohortPlan(persons, seed, 2, (kind,), dials_of(nuisance))
         manifest = make_cohort(Path(name), plan, lambda done, of, _: tell(f"{nuisance}: studies", done, of), processes)
-        # A frontal film is no test of a lateral one, nor a left eye of a right one.
-        rule = Rule(same_view=True, same_laterality=True)
+        # A frontal film is no test of a lateral one, nor a left eye of a right one; a volume has neither view nor side.
+        rule = Rule(same_view=True, same_laterality=True, unknown_alike=True)
         options = Options(rule=rule, rounds=rounds, strata=(), draws=1)
         return appraise(
             manifest,
