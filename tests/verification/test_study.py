@@ -14,10 +14,12 @@ from config.errors import CommandError
 from inference.calibration import from_json, to_json
 from inference.types import LoadedSeries
 from inference.verification.protocol import Template, Verification
+from inference.verification.registry import verifier as registered
 from training.manifests.files import read_manifest, write_manifest
 from training.manifests.schema import Role, Row
 from training.recipes.verifiers import calibration_of, joined, searched
 from training.studies.comparisons import compare_all
+from training.studies.pair_scores import pair_scores
 from training.studies.samples import Sample, manifest_images
 from training.studies.verification import figures, measure
 
@@ -174,3 +176,18 @@ def test_persons_of_a_manifest_are_searched_and_others_only_enrolled(tmp_path: P
     few = list(manifest_images(manifest, 1, 1, 0))
     assert len({one.patient for one in few}) == 2
     assert len({one.patient for one in few if not one.distractor}) <= 1
+
+
+def test_several_processes_give_the_same_scores() -> None:
+    verifier = registered("radiograph")
+    rng = np.random.default_rng(5)
+    smooth = [cv2.GaussianBlur(rng.random((128, 128)).astype(np.float32), (0, 0), 4) for _ in range(4)]
+    images = [
+        LoadedSeries(str(n), str(n), (str(n),), "DX", "radiograph", (one - one.min()) / np.ptp(one), (1, 1))
+        for n, one in enumerate(smooth)
+    ]
+    templates = [template for image in images if (template := verifier.template(image)) is not None]
+    pairs = [(0, 1), (2, 3), (1, 2)]
+    alone = list(pair_scores(verifier, templates, pairs))
+    assert list(pair_scores(verifier, templates, pairs, processes=2)) == alone
+    assert len(set(alone)) == 3

@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         encoder = Registry().get(name) if name else None
         made = phantom_images(kind, persons, chosen.visits, 0, chosen.seed, Dials(), chosen.processes)
         found = list(track(samples(made, encoder, judge), kind, persons * chosen.visits))
-        compared = compare_all(found, judge, TOP)
+        compared = compare_all(found, judge, TOP, chosen.processes)
         lists.append(searched(found, compared, np.where(compared.nominated, compared.geometry, -np.inf)))
         strangers.append(searched(found, compared, compared.geometry))
     most = max(persons for *_, persons in asked)

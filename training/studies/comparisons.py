@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.types import FloatArray
-from inference.verification.protocol import Template, Verifier
+from inference.verification.protocol import Verifier
+from training.studies.pair_scores import pair_scores
 from training.studies.samples import Sample
 
 # Beyond this many comparisons the verifier is only asked about what the embedding nominated.
@@ -59,7 +60,7 @@ class Comparisons:
         return self.owners[self.probes]
 
 
-def compare_all(found: Sequence[Sample], verifier: Verifier, top: int) -> Comparisons:
+def compare_all(found: Sequence[Sample], verifier: Verifier, top: int, processes: int = 1) -> Comparisons:
     """Every probe with every image of another study, of the same view and side where these are known."""
     names, owners = np.unique([sample.patient for sample in found], return_inverse=True)
     comparable = _comparable(found)
@@ -70,7 +71,7 @@ def compare_all(found: Sequence[Sample], verifier: Verifier, top: int) -> Compar
     pixels = _similarity([sample.pixels for sample in found], comparable)
     nominated = comparable.copy() if embedding is None else _best(embedding, top)
     complete = int(comparable.sum()) <= MAX_PAIRS
-    geometry, asked = _geometry(found, verifier, comparable if complete else nominated)
+    geometry, asked = _geometry(found, verifier, comparable if complete else nominated, processes)
     return Comparisons(owners, probes, len(names), embedding, pixels, geometry, nominated, complete, asked)
 
 
@@ -102,17 +103,17 @@ def _best(scores: Floats, top: int) -> Flags:
     return chosen & np.isfinite(scores)
 
 
-def _geometry(found: Sequence[Sample], verifier: Verifier, wanted: Flags) -> tuple[Floats, int]:
+def _geometry(found: Sequence[Sample], verifier: Verifier, wanted: Flags, processes: int) -> tuple[Floats, int]:
     """Scores and how many were made: one for both directions, as a verifier is symmetric."""
     from rich.progress import track
 
-    templates: list[Template | None] = [sample.template for sample in found]
+    numbers = [number for number, sample in enumerate(found) if sample.template is not None]
+    templates = [sample.template for sample in found if sample.template is not None]
+    asked = (wanted | wanted.T)[np.ix_(numbers, numbers)]
+    pairs = [(int(first), int(second)) for first, second in np.argwhere(np.triu(asked, 1))]
     scores = np.full(wanted.shape, -np.inf)
-    pairs = np.argwhere(np.triu(wanted | wanted.T, 1))
-    asked = 0
-    for first, second in track(pairs.tolist(), "comparisons"):
-        probe, reference = templates[first], templates[second]
-        if probe is not None and reference is not None:
-            scores[first, second] = scores[second, first] = verifier.score(probe, reference)
-            asked += 1
-    return scores, asked
+    made = pair_scores(verifier, templates, pairs, processes)
+    for (first, second), score in zip(pairs, track(made, "comparisons", len(pairs)), strict=True):
+        one, other = numbers[first], numbers[second]
+        scores[one, other] = scores[other, one] = score
+    return scores, len(pairs)

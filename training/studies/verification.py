@@ -60,7 +60,7 @@ class Study:
     comparisons: int
 
 
-def measure(found: Sequence[Sample], verifier: Verifier, top: int = 20) -> Study:
+def measure(found: Sequence[Sample], verifier: Verifier, top: int = 20, processes: int = 1) -> Study:
     """Searches every sample among all others; without any embedding all are nominated.
 
     Raises
@@ -68,7 +68,7 @@ def measure(found: Sequence[Sample], verifier: Verifier, top: int = 20) -> Study
     CommandError
         when nobody can be searched for: a study needs two patients, and one of them twice.
     """
-    compared = compare_all(found, verifier, top)
+    compared = compare_all(found, verifier, top, processes)
     if compared.patients < 2 or not len(compared.probes):
         raise CommandError("there is nobody to search for: a study needs two patients or more, with two visits each")
     methods: dict[str, Floats] = {}
@@ -179,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         label = f"{chosen.kind} ({chosen.nuisance})"
         total = chosen.persons * chosen.visits + chosen.distractors
     found = list(track(samples(made, encoder, judge), "images", total))
-    study = measure(found, judge, chosen.top)
+    study = measure(found, judge, chosen.top, chosen.processes)
     show(study, f"{label}: {chosen.encoder or 'no encoder'}, {judge.name} {judge.version}")
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(asdict(study), indent=1) + "\n", encoding="utf-8")
