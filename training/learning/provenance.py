@@ -58,7 +58,7 @@ def commit() -> str:
 
 
 def device_name(device: str) -> str:
-    """``cuda: NVIDIA H200``, or ``cpu: x86_64``."""
+    """``cuda:`` with the name of the GPU, or ``cpu: x86_64``."""
     import torch
 
     kind = device.split(":")[0]
