@@ -25,10 +25,10 @@ _KEPT_ATTRIBUTES = (
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 _SIDES = {"L": "L", "R": "R", "B": "B", "OS": "L", "OD": "R", "OU": "B", "LEFT": "L", "RIGHT": "R", "BOTH": "B"}
 _EYE_TEXT = re.compile(r"\b(OD|OS|OU)\b")
-_EYE_PARTS = ("EYE", "RETINA", "FUNDUS")
+_EYE_PARTS = frozenset({"EYE", "RETINA", "RETINAL", "FUNDUS"})
 # Eye, retina, fundus in SNOMED CT and SRT (CID 4209).
 _EYE_CODES = frozenset({"81745001", "T-AA000", "5665001", "T-AA610"})
-_EYE_WORDS = re.compile(r"\b(FUNDUS|RETINA|RETINAL|MACULA|OPHTHAL\w{0,12}|AUGENHINTERGRUND)\b")
+_EYE_WORDS = re.compile(r"\b(FUNDUS|RETINA|RETINAL|EYES?|MACULA|OPHTHAL\w{0,12}|AUGENHINTERGRUND)\b")
 
 
 def view_of(header: InstanceHeader) -> str:
@@ -78,7 +78,7 @@ def body_part_of(header: InstanceHeader) -> str:
 def shows_an_eye(header: InstanceHeader) -> bool:
     """Whether a header says that its photograph is one of the eye: modality OP, body part, region code or free text."""
     attributes = header.attributes
-    if header.modality == "OP" or body_part_of(header).startswith(_EYE_PARTS):
+    if header.modality == "OP" or body_part_of(header).partition(" ")[0] in _EYE_PARTS:
         return True
     if any(str(item.get("CodeValue")) in _EYE_CODES for item in attributes.get("AnatomicRegionSequence") or ()):
         return True

@@ -129,6 +129,9 @@ SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.3"
         (XC, {"Modality": "XC", "BodyPartExamined": "SKIN"}, "photograph"),
         (XC, {"Modality": "XC", "BodyPartExamined": "EYE"}, "fundus"),
         (XC, {"Modality": "XC", "SeriesDescription": "Retinal photograph OD"}, "fundus"),
+        # What the routing rules take for an eye is one here too, and an eyelid is none.
+        (XC, {"Modality": "XC", "SeriesDescription": "Left eye"}, "fundus"),
+        (XC, {"Modality": "XC", "BodyPartExamined": "EYELID"}, "photograph"),
         (XC, {"Modality": "OP"}, "fundus"),
         (SLIDE, {"Modality": "SM"}, "photograph"),
         (SC, {"Modality": "XC"}, "photograph"),
