@@ -7,7 +7,8 @@ one): in galleries as large as in the fit, and in one that holds everybody. Embe
 block, so that a study that was stopped goes on where it stood.
 
 What one calibration lets pass depends on the few people in it who resemble others. ``--splits 10`` shows how much: all
-persons are divided anew ten times, and each time one half is judged by a calibration of the other.
+persons are divided anew ten times, and each time one half is judged by a calibration of the other. ``--nuisance unseen``
+has the persons who are searched for meet machines and mishaps that those of the fit never met.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from inference.encoders.protocol import Encoder
 from inference.gallery.protocol import GalleryEntry
 from inference.types import PatientKey
 from training.calibrate import calibration_of, log10_lrs
+from training.cohort.nuisance import NUISANCES
 from training.evaluation.metrics import cllr, min_cllr, person_bootstrap
 from training.study_scores import StudyScores, study_scores
 
@@ -163,26 +165,38 @@ def _nobody(mean_ratio: Floats, prior: float) -> Floats:
 
 
 def phantoms(
-    encoder: Encoder, kind: str, seed: int, last: int, first: int = 1, processes: int = 1
+    encoder: Encoder,
+    kind: str,
+    seed: int,
+    last: int,
+    first: int = 1,
+    processes: int = 1,
+    nuisance: str = "default",
 ) -> Iterator[GalleryEntry]:
     """Embeddings of both visits of phantoms ``first`` to ``last``; films are made small, to be cheap."""
-    from training.cohort.visit import Dials
+    from training.cohort.nuisance import dials_of
     from training.recipes.phantoms import phantom_embeddings
 
-    dials = Dials()
+    dials = dials_of(nuisance)
     dials = replace(dials, chest_film=replace(dials.chest_film, matrix=(192, 224)))
     return phantom_embeddings(encoder, kind, last, seed, 2, processes, dials, first)
 
 
 def embeddings(
-    encoder: Encoder, kind: str, seed: int, persons: int, cache: Path, processes: int = 1
+    encoder: Encoder,
+    kind: str,
+    seed: int,
+    persons: int,
+    cache: Path,
+    processes: int = 1,
+    nuisance: str = "default",
 ) -> Iterator[GalleryEntry]:
     """Embeddings of both visits of phantoms, from the cache as far as it reaches."""
     for first in range(1, persons + 1, BLOCK):
-        path = cache / f"{kind}-{seed}-{encoder.name}-{encoder.version}-{first}.npz"
+        path = cache / f"{kind}-{nuisance}-{seed}-{encoder.name}-{encoder.version}-{first}.npz"
         last = min(first + BLOCK - 1, persons)
         if not path.is_file():
-            _keep(path, list(phantoms(encoder, kind, seed, last, first, processes)))
+            _keep(path, list(phantoms(encoder, kind, seed, last, first, processes, nuisance)))
         yield from _kept(path, seed)
 
 
@@ -223,16 +237,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fit-gallery", type=int, default=220)
     parser.add_argument("--persons", type=int, default=2200)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument(
+        "--nuisance", default="default", choices=sorted(NUISANCES), help="dials of the persons who are judged"
+    )
     parser.add_argument("--splits", type=int, default=0, help="random halves of all persons to judge as well")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(arguments)
     encoder = Registry(device="auto").get(chosen.encoder)
     fit, test = (
-        list(track(embeddings(encoder, chosen.kind, seed, n, chosen.cache, chosen.processes), label, 2 * n))
-        for seed, n, label in (
-            (CALIBRATION_SEED, chosen.fit_persons, "fitting"),
-            (DECISIONS_SEED, chosen.persons, "judging"),
+        list(track(embeddings(encoder, chosen.kind, seed, n, chosen.cache, chosen.processes, dials), label, 2 * n))
+        for seed, n, label, dials in (
+            (CALIBRATION_SEED, chosen.fit_persons, "fitting", "default"),
+            (DECISIONS_SEED, chosen.persons, "judging", chosen.nuisance),
         )
     )
     study = measure(fit, test, chosen.fit_gallery)
