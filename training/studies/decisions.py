@@ -7,8 +7,8 @@ one): in galleries as large as in the fit, and in one that holds everybody. Embe
 block, so that a study that was stopped goes on where it stood.
 
 What one calibration lets pass depends on the few people in it who resemble others. ``--splits 10`` shows how much: all
-persons are divided anew ten times, and each time one half is judged by a calibration of the other. ``--nuisance unseen``
-has the persons who are searched for meet machines and mishaps that those of the fit never met.
+persons are divided anew ten times, and each time one half is judged by a calibration of the other. With
+``--nuisance unseen`` the persons who are searched for meet machines and mishaps that those of the fit never met.
 """
 
 from __future__ import annotations
