@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -24,6 +21,7 @@ from training.cohort.person import ISSUER, Person, person
 from training.cohort.visit import Dials, Visit, visit
 from training.manifests.files import Manifest, ManifestWriter, read_manifest
 from training.manifests.schema import FILE_NAME, Role, Row
+from training.processes import in_order
 
 ARGUMENTS_FILE = "cohort.json"
 Progress = Callable[[int, int, str], None]
@@ -144,7 +142,7 @@ def make_studies(out: Path, plans: Iterable[StudyPlan], processes: int = 1) -> I
             for one in plans:
                 yield make_study(out, one)
         else:
-            yield from _in_parallel(out, plans, processes)
+            yield from in_order(partial(make_study, out), plans, processes)
 
 
 @contextmanager
@@ -155,29 +153,6 @@ def writing() -> Iterator[None]:
     except OSError as error:
         kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
         raise kind(f"the cohort's folder cannot be written ({error.strerror}); free space or choose another") from error
-
-
-def _in_parallel(out: Path, plans: Iterable[StudyPlan], processes: int) -> Iterator[list[Row]]:
-    waiting: deque[Future[list[Row]]] = deque()
-    with ProcessPoolExecutor(
-        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
-    ) as pool:
-        try:
-            for one in plans:
-                waiting.append(pool.submit(make_study, out, one))
-                if len(waiting) >= 3 * processes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _one_thread() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
 
 
 def make_cohort(

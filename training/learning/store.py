@@ -10,11 +10,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import multiprocessing
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +25,7 @@ from inference.encoders.inputs import InputSpec, is_flat, prepare
 from training.learning.catalogue import Image
 from training.learning.locks import exclusive
 from training.manifests.images import load_row
+from training.processes import in_order
 
 Planes = NDArray[np.uint8]
 # Images between two syncs to the disk: that many are decoded again after a crash of the machine.
@@ -198,20 +196,7 @@ def _decoded(work: Iterable[tuple[str, Image, InputSpec]], processes: int) -> It
     if processes <= 1:
         yield from map(_decode, work)
         return
-    waiting: deque[Future[_Decoded]] = deque()
-    with ProcessPoolExecutor(
-        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
-    ) as pool:
-        try:
-            for one in work:
-                waiting.append(pool.submit(_decode, one))
-                if len(waiting) >= 3 * processes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    yield from in_order(_decode, work, processes)
 
 
 def _decode(one: tuple[str, Image, InputSpec]) -> _Decoded:
@@ -228,9 +213,3 @@ def _decode(one: tuple[str, Image, InputSpec]) -> _Decoded:
         return _Decoded(key, refused="FLAT")
     grey = bool((planes == planes[:, :1]).all())
     return _Decoded(key, planes[:, :1] if grey else planes, canonical_modality(found.modality, found.kind))
-
-
-def _one_thread() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 
 from inference.verification.protocol import Template, Verifier
+from training.processes import in_order
 
 # Pairs that a process takes at once: few seconds of work, so that progress is seen.
 _TOGETHER = 64
@@ -24,11 +23,9 @@ def pair_scores(
         for first, second in pairs:
             yield verifier.score(templates[first], templates[second])
         return
-    spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        processes, mp_context=spawned, initializer=_begin, initargs=(verifier.name, templates)
-    ) as pool:
-        yield from pool.map(_score, pairs, chunksize=_TOGETHER)
+    chunks = (pairs[first : first + _TOGETHER] for first in range(0, len(pairs), _TOGETHER))
+    for scores in in_order(_scores, chunks, processes, _begin, (verifier.name, templates)):
+        yield from scores
 
 
 class _Job:
@@ -39,13 +36,10 @@ class _Job:
 
 
 def _begin(name: str, templates: Sequence[Template]) -> None:
-    import cv2
-
     from inference.verification.registry import verifier
 
-    cv2.setNumThreads(1)
     _Job.verifier, _Job.templates = verifier(name), templates
 
 
-def _score(pair: tuple[int, int]) -> float:
-    return _Job.verifier.score(_Job.templates[pair[0]], _Job.templates[pair[1]])
+def _scores(pairs: Sequence[tuple[int, int]]) -> list[float]:
+    return [_Job.verifier.score(_Job.templates[first], _Job.templates[second]) for first, second in pairs]
