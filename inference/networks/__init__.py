@@ -9,6 +9,8 @@
 ``dimension``
     D.
 
+``landmarks-3d`` and ``face-mask`` find things in images instead of embedding them: their modules say what they take.
+
 The normalisation of pixels is a part of the network: training and serving cannot differ in it.
 """
 
@@ -35,8 +37,21 @@ NETWORKS = {
     "efficientnet-b0": "inference.networks.efficientnet:build",
     "resnet18": "inference.networks.resnet:build",
     "resnet50": "inference.networks.resnet:build",
+    "resnet101": "inference.networks.resnet:build",
+    "densenet121": "inference.networks.densenet:build",
+    "densenet201": "inference.networks.densenet:build",
+    "vgg16": "inference.networks.vgg:build",
+    "mobilenet-v2": "inference.networks.mobilenet:build",
+    "convnext-tiny": "inference.networks.convnext:build",
+    "depth-resnet18": "inference.networks.depth:build",
+    "depth-resnet50": "inference.networks.depth:build",
     "hybrid": "inference.networks.hybrid:build",
     "modality-classifier": "inference.networks.classifier:build",
+    "landmarks-3d": "inference.networks.landmarks:build",
+    "face-mask": "inference.networks.face_mask:build",
+    "boneprint-explicit": "inference.networks.boneprint_explicit:build",
+    "boneprint-implicit": "inference.networks.boneprint_implicit:build",
+    "boneprint-single": "inference.networks.boneprint_single:build",
 }
 
 

@@ -109,11 +109,18 @@ def _add_eyes(slab: Slab, head: Head, d: Field) -> None:
     slab.carve(d, *mirrored(Chain(crease, 0.9)), blend=1.5)
 
 
+def nose_tip(head: Head) -> tuple[float, float, float]:
+    """Centre of the ball at the end of the nose."""
+    s = head.shape
+    y = head.incisor - 5 - 0.6 * head.fat - s.nose_protrusion + s.nose_tip_radius
+    return s.nose_deviation, y, s.nasion_z - s.nose_length + 7 + s.nose_tip_lift
+
+
 def _add_nose(slab: Slab, head: Head, d: Field) -> None:
     s, f, dev = head.shape, head.front, head.shape.nose_deviation
     top = (0.0, f + 4 - s.nasion_depth, s.nasion_z + 2)
     base_z, tip_r = s.nasion_z - s.nose_length, s.nose_tip_radius
-    tip = (dev, head.incisor - 5 - 0.6 * head.fat - s.nose_protrusion + tip_r, base_z + 7 + s.nose_tip_lift)
+    tip = nose_tip(head)
     hump = (dev * 0.4, 0.52 * top[1] + 0.48 * tip[1] - s.nose_hump, 0.52 * top[2] + 0.48 * tip[2])
     slab.unite(
         d, Chain([top, hump, tip], [s.nose_bridge_width + 0.5, s.nose_bridge_width + 0.8, tip_r * 0.8]), blend=7.0
