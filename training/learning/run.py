@@ -33,6 +33,8 @@ from training.learning.start import started
 from training.learning.teaching import Teaching, teaching_of
 
 Say = Callable[[str], None]
+# Puts other batches in the place of those that were prepared, say.
+Arrange = Callable[[Recipe, Prepared], Prepared]
 # Steps between two lines of the logs.
 _LOG_EVERY = 10
 
@@ -53,6 +55,7 @@ def train(
     *,
     resume: bool = False,
     hardware: Hardware | None = None,
+    arrange: Arrange | None = None,
     tell: Tell,
     say: Say,
 ) -> Outcome | None:
@@ -62,6 +65,8 @@ def train(
     ----------
     resume
         goes on behind the last checkpoint, as if nothing had happened.
+    arrange
+        what a method does with the data in a way of its own, as its order; None is the recipe's.
     tell, say
         are told (stage, done, of how many), and lines for people.
 
@@ -77,6 +82,8 @@ def train(
     torch.manual_seed(recipe.seed)
     network = networks.build(recipe.network.name, recipe.network.settings)
     data = prepare_data(recipe, folder, getattr(network, "classes", ()), chosen.processes, tell)
+    if arrange is not None:
+        data = arrange(recipe, data)
     for note in data.notes:
         say(f"{note.name}: {note.count} {note.text}")
     going_on = resume and folder.last.is_file()
