@@ -53,6 +53,14 @@ def _soft_margin_triplet(**settings: Any) -> tuple[nn.Module, nn.Module]:
     return loss, miners.BatchHardMiner(distance=euclidean)
 
 
+def _hinge_triplet(margin: float = 0.2) -> tuple[nn.Module, None]:
+    """max(0, d_ap^2 - d_an^2 + margin) of all triplets of a batch, the mean of those that are not 0 (F. Schroff et al.,
+    "FaceNet", CVPR 2015); d is Euclidean between embeddings of unit length, so that d^2 goes from 0 to 4.
+    """
+    squared = distances.LpDistance(normalize_embeddings=True, p=2, power=2)
+    return losses.TripletMarginLoss(margin=margin, distance=squared), None
+
+
 def _multi_similarity(**settings: Any) -> tuple[nn.Module, nn.Module]:
     return losses.MultiSimilarityLoss(**settings), miners.MultiSimilarityMiner()
 
@@ -60,6 +68,7 @@ def _multi_similarity(**settings: Any) -> tuple[nn.Module, nn.Module]:
 # Losses of pairs within a batch (and its memory): "settings -> loss, miner".
 _PAIRS: dict[str, Callable[..., tuple[nn.Module, nn.Module | None]]] = {
     "triplet": _soft_margin_triplet,
+    "hinge-triplet": _hinge_triplet,
     "multi-similarity": _multi_similarity,
     "circle": lambda **settings: (losses.CircleLoss(**settings), None),
     "supervised-contrastive": lambda **settings: (losses.SupConLoss(**settings), None),
