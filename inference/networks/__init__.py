@@ -45,8 +45,6 @@ NETWORKS = {
     "convnext-tiny": "inference.networks.convnext:build",
     "depth-resnet18": "inference.networks.depth:build",
     "depth-resnet50": "inference.networks.depth:build",
-    "depth-resnet18": "inference.networks.depth:build",
-    "depth-resnet50": "inference.networks.depth:build",
     "hybrid": "inference.networks.hybrid:build",
     "modality-classifier": "inference.networks.classifier:build",
     "landmarks-3d": "inference.networks.landmarks:build",

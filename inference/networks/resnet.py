@@ -1,6 +1,6 @@
 """ResNet: K. He et al., "Deep residual learning for image recognition" (CVPR 2016), in MONAI's 2-D form, fresh weights.
 
-Stride 32; 512 channels for ``resnet18``, 2048 for ``resnet50``.
+Stride 32; 512 channels for ``resnet18``, 2048 for ``resnet50`` and ``resnet101``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from inference.networks.base import HeadSettings, SliceNetwork, Trunk
 _FORMS: dict[str, tuple[str, list[int], int]] = {
     "resnet18": ("basic", [2, 2, 2, 2], 512),
     "resnet50": ("bottleneck", [3, 4, 6, 3], 2048),
+    "resnet101": ("bottleneck", [3, 4, 23, 3], 2048),
 }
 _PLANES = [64, 128, 256, 512]
 
