@@ -26,7 +26,7 @@ from dicom_node.node import Node
 from dicom_node.subject import Subject
 from dicom_node.verifying import Verified, nominated
 from inference.evidence import Evidence, gather_evidence
-from inference.matching import Decision, decide, policy_hash
+from inference.matching import Decision, Reason, decide, policy_hash
 from inference.types import Encoding, PatientIdentity, PatientKey, SeriesHeader
 
 WORKER = "worker"
@@ -96,6 +96,8 @@ class Pipeline:
             self._audit(Action.SEARCH, claim.study_uid, {"decision": record.id, "searched": evidence.searched})
             self._audit(Action.DECISION, claim.study_uid, _summary(record))
             ledger.count("decision", outcome=record.outcome.value)
+            if decision.reasons == (Reason.REVIEW_ONLY,):
+                ledger.count("link_withheld", reason=Reason.REVIEW_ONLY.value)
         crash_point("walk.decided")
         if record.outcome is Outcome.LINK:
             return self._link(claim, record)
@@ -113,6 +115,7 @@ class Pipeline:
             probe=subject.demographics,
             known=node.known_patient,
             weights=node.demographic_weights(),
+            review_only=[name for name in names if not node.registry.bundle(name).manifest.supports_automatic_link],
         )
         verified = node.verifying.verify(material.templates, nominated(evidence))
         return node.verifying.joined(evidence, verified), verified
@@ -134,6 +137,7 @@ class Pipeline:
             rest_log10_lr=evidence.rest_log10_lr,
             rest_mean_log10_lr=evidence.rest_mean_log10_lr,
             fusion=evidence.fusion,
+            review_only=evidence.review_only,
             notes=notes,
         )
 

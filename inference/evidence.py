@@ -8,7 +8,7 @@ missing from one list brings the evidence against him too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from config.errors import GalleryError
@@ -27,7 +27,8 @@ class Evidence:
     ``rest_log10_lr`` bounds the fused log10 LR of every searched patient without an entry in ``patients``, and
     ``rest_mean_log10_lr`` is that of their mean. ``trusted`` is whether every calibration behind the evidence has a
     trusted scope. ``notes`` are stable names. ``references`` is each patient's best enrolled image per source: what a
-    reviewer looks at and a verifier compares. ``fusion`` says how the sources go together.
+    reviewer looks at and a verifier compares. ``fusion`` says how the sources go together. ``review_only`` names the
+    sources that may not bring a link about.
     """
 
     patients: tuple[PatientEvidence, ...]
@@ -38,6 +39,7 @@ class Evidence:
     notes: tuple[str, ...]
     references: Mapping[PatientKey, Mapping[str, Candidate]]
     fusion: Fusion
+    review_only: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def gather_evidence(
     probe: Demographics | None = None,
     known: Callable[[PatientKey], PatientIdentity | None] = lambda _: None,
     weights: DemographicWeights | None = None,
+    review_only: Collection[str] = (),
 ) -> Evidence:
     """Searches all embeddings of one study and calibrates what was found.
 
@@ -118,6 +121,9 @@ def gather_evidence(
         what the orphan says of sex, birth date and the like, and what is known of a patient; absent is neutral.
     weights
         makes evidence of them; None lets them only contradict.
+    review_only
+        names of encoders that may not bring a link about. Where a link could follow from the others, one of these whose
+        calibration is not trusted ranks candidates and has no say, so that it cannot stop the link either.
 
     Raises
     ------
@@ -125,13 +131,18 @@ def gather_evidence(
         when gallery, calibration and embeddings are not of one encoder version.
     """
     own_studies = exclude_studies | {item.study_uid for item in encodings}
+    names = sorted({encoding.encoder for encoding in encodings})
+    notes = tuple(note for name in names for note in _notes(name, calibrations.get(name), trusted_scopes))
+    untrusted = frozenset(name for name in names if not _is_trusted(calibrations.get(name), trusted_scopes))
+    deciding = frozenset(names) - frozenset(review_only)
+    silent = untrusted - deciding if deciding and not deciding & untrusted else frozenset()
+    calibrations = {name: None if name in silent else calibrations.get(name) for name in names}
     sources = _sources(encodings, galleries, calibrations)
     lists = [_search(source, candidates, own_studies) for source in sources]
     everyone = frozenset(c.patient for found in lists for item in found for c in item.candidates)
     views = {
         source.name: _view(source, found, everyone, own_studies) for source, found in zip(sources, lists, strict=True)
     }
-    names = sorted({encoding.encoder for encoding in encodings})
     # The frontal and the lateral films of an archive are of the same people; two encoders may know different ones.
     rests = [max((views[s.name] for s in sources if s.encodings[0].encoder == name), key=_rest) for name in names]
     rests = [view for view in rests if view.rest]
@@ -144,13 +155,14 @@ def gather_evidence(
         # One who is enrolled in several ways may come near every one of their bounds.
         rest_log10_lr=seen[0].rest_bound if len(seen) == 1 else sum(max(view.rest_bound, 0.0) for view in seen),
         rest_mean_log10_lr=max((view.rest_mean for view in seen), default=0.0),
-        trusted=bool(names) and all(_is_trusted(calibrations.get(name), trusted_scopes) for name in names),
-        notes=tuple(note for name in names for note in _notes(name, calibrations.get(name), trusted_scopes)),
+        trusted=bool(names) and untrusted <= silent,
+        notes=notes,
         references={
             patient: {name: view.best[patient] for name, view in views.items() if patient in view.best}
             for patient in sorted(everyone)
         },
         fusion=_fusion(sources),
+        review_only=frozenset(source.name for source in sources if source.encodings[0].encoder in review_only),
     )
 
 

@@ -10,6 +10,9 @@ having stayed below the last candidate of the list.
 
 The posterior is as good as the prior and the model. So a link needs besides that non-mated searches seldom bring such a
 candidate (FPIR, :mod:`inference.calibration.open_set`), whatever the prior, and a lead over everybody else.
+
+Some sources may put a patient before a person's eyes and never link by themselves (``review_only``): what they say
+counts, but a link needs that all the others, without them, point to the same patient.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -52,6 +55,7 @@ class Reason(StrEnum):
     SEX = "SEX_CONTRADICTS"
     BIRTH_DATE = "BIRTH_DATE_CONTRADICTS"
     NOT_ALLOWED = "AUTOMATIC_LINK_NOT_ALLOWED"
+    REVIEW_ONLY = "REVIEW_ONLY_EVIDENCE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,7 @@ def decide(
     rest_log10_lr: float = 0.0,
     rest_mean_log10_lr: float | None = None,
     fusion: Fusion | None = None,
+    review_only: Collection[str] = (),
     notes: Sequence[str] = (),
 ) -> Decision:
     """LINK, REVIEW or NO_MATCH for one orphan study.
@@ -189,6 +194,9 @@ def decide(
         log10 of their mean LR, which their share of the posterior comes from; the bound where it is not known.
     fusion
         how the sources of evidence go together.
+    review_only
+        names of sources that may not bring a link about: without them the images must still speak for the best
+        candidate, for nobody more, and as seldom of strangers as the policy asks.
     notes
         named remarks of the caller, kept with the decision.
 
@@ -206,7 +214,8 @@ def decide(
         raise ValueError(f"{len(evidence)} candidates out of {searched} searched patients cannot be")
     mean = rest_log10_lr if rest_mean_log10_lr is None else min(rest_mean_log10_lr, rest_log10_lr)
     _require_finite("the mean of the other patients", (mean,))
-    images = [_of_images(item, fusion or Fusion(), policy.correlation_discount) for item in evidence]
+    fusion = fusion or Fusion()
+    images = [_of_images(item, fusion, policy.correlation_discount) for item in evidence]
     fused = [image + item.log10_lrs.get(DEMOGRAPHICS, 0.0) for image, item in zip(images, evidence, strict=True)]
     rest = searched - len(evidence)
     posteriors, p_nobody, p_rest = _bayes(fused, rest, mean, searched, policy.prior_enrolled)
@@ -227,6 +236,8 @@ def decide(
     best = evidence[order[0]] if order else None
     margin = _margin([item.log10_lr for item in ranked], rest, rest_log10_lr)
     reasons = _reasons(best, ranked, margin, policy, auto_allowed)
+    if best is not None and not _stands_without(review_only, best, evidence, fusion, policy):
+        reasons = (*reasons, Reason.REVIEW_ONLY)
     return Decision(
         outcome=_outcome(ranked, p_nobody, reasons, policy),
         best=best.patient if best else None,
@@ -250,6 +261,30 @@ def decide(
 def _of_images(evidence: PatientEvidence, fusion: Fusion, discount: float) -> float:
     return fusion.log10_lr(
         {name: value for name, value in evidence.log10_lrs.items() if name != DEMOGRAPHICS}, discount
+    )
+
+
+def _stands_without(
+    review_only: Collection[str],
+    best: PatientEvidence,
+    evidence: Sequence[PatientEvidence],
+    fusion: Fusion,
+    policy: PolicySettings,
+) -> bool:
+    """Whether the other sources name the best candidate too; where there are no review-only ones, they do."""
+    if not any(name in review_only for item in evidence for name in (*item.log10_lrs, *item.p_values)):
+        return True
+    others = {item.patient: _without(review_only, item) for item in evidence}
+    worth = {who: _of_images(item, fusion, policy.correlation_discount) for who, item in others.items()}
+    own = worth[best.patient]
+    return own > 0 and own >= max(worth.values()) and others[best.patient].p_value <= policy.fpir
+
+
+def _without(sources: Collection[str], evidence: PatientEvidence) -> PatientEvidence:
+    return replace(
+        evidence,
+        log10_lrs={name: value for name, value in evidence.log10_lrs.items() if name not in sources},
+        p_values={name: value for name, value in evidence.p_values.items() if name not in sources},
     )
 
 

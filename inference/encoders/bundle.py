@@ -11,6 +11,7 @@
     [files]                     # file in this folder = SHA-256
     [package_files]             # "importable.package/path/in/it" = SHA-256: weights that an installed package brings
     calibration = "calibration.json"            # optional; of [files]
+    supports_automatic_link = false             # optional: its candidates go to review unless other evidence joins them
 
 A bundle that a recipe trained (``network = "trained"``, read by :mod:`inference.encoders.trained`) says besides::
 
@@ -81,6 +82,7 @@ class Manifest(_Table):
     files: dict[str, str] = Field(default_factory=dict)
     package_files: dict[str, str] = Field(default_factory=dict)
     calibration: str = ""
+    supports_automatic_link: bool = True
     intended_use: str = ""
     model: ModelTable | None = None
     serving: ServingTable = ServingTable()

@@ -1,0 +1,1 @@
+"""The bones across modalities: bone views, their routes, and what their evidence may do."""
