@@ -18,12 +18,12 @@ from inference.networks.boneprint_parts import (
     Boneprint,
     EncoderSettings,
     Projection,
-    Side,
     SideEncoder,
     Translator,
     TranslatorSettings,
     settings_of,
 )
+from inference.networks.boneprint_sides import Side
 
 
 @dataclass(frozen=True, slots=True)

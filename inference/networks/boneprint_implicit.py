@@ -18,7 +18,8 @@ import torch
 from monai.networks.nets import diffusion_model_unet as monai_unet
 from torch import Tensor, nn
 
-from inference.networks.boneprint_parts import GROUPS, SIDES, Boneprint, Pooling, Projection, Side, settings_of
+from inference.networks.boneprint_parts import GROUPS, Boneprint, Pooling, Projection, settings_of
+from inference.networks.boneprint_sides import SIDES, Side
 
 # Channels of an attention head.
 _HEAD = 8
@@ -61,7 +62,7 @@ class ImplicitSettings:
 
 @dataclass(frozen=True, slots=True)
 class Halfway:
-    """The U-Net's state at its bottleneck: ``maps`` (B, C, h, w), what the way up needs besides, and the step's code."""
+    """The U-Net at its bottleneck: ``maps`` (B, C, h, w), what the way up needs, and the code of step and side."""
 
     maps: Tensor
     skipped: list[Tensor]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
@@ -17,9 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inference.networks.base import GridPool
+from inference.networks.boneprint_sides import SIDES, Side
 
-Side = Literal["radiograph", "rendering"]
-SIDES: tuple[Side, ...] = get_args(Side)
 Backbone = Literal["residual", "efficientnet-lite0"]
 
 # Group norm takes channels in multiples of its groups.
@@ -113,7 +113,7 @@ class Translator(nn.Module):
         super().__init__()
         widths = [settings.width * 2**level for level in range(settings.levels + 1)]
         down: list[nn.Module] = [_convolution(1, widths[0], kernel=7)]
-        down += [_convolution(wide, wider, stride=2) for wide, wider in zip(widths, widths[1:], strict=False)]
+        down += [_convolution(wide, wider, stride=2) for wide, wider in pairwise(widths)]
         down += [_residual(widths[-1], widths[-1]) for _ in range(settings.blocks)]
         up: list[nn.Module] = []
         for wide, wider in zip(widths[-2::-1], widths[::-1], strict=False):
@@ -227,7 +227,7 @@ def _trunk(settings: EncoderSettings, pretrained: bool) -> tuple[nn.Module, int]
     if pretrained:
         raise ValueError("no weights are there to start the residual backbone from; efficientnet-lite0 has some")
     widths = [settings.width * 2**level for level in range(settings.levels + 1)]
-    units = [_residual(wide, wider, stride=2) for wide, wider in zip(widths, widths[1:], strict=False)]
+    units = [_residual(wide, wider, stride=2) for wide, wider in pairwise(widths)]
     return nn.Sequential(_convolution(1, widths[0], stride=2), *units), widths[-1]
 
 

@@ -12,12 +12,12 @@ from inference.networks.boneprint_parts import (
     Boneprint,
     EncoderSettings,
     Projection,
-    Side,
     SideEncoder,
     Translator,
     TranslatorSettings,
     settings_of,
 )
+from inference.networks.boneprint_sides import Side
 
 Seen = Literal["both", "radiograph", "rendering"]
 
