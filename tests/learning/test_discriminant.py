@@ -6,11 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from config.errors import TrainingError
-from tests.learning.tiny import quiet, tiny_recipe, write_films
+from inference.encoders.runtime import WEIGHTS_FILE
+from tests.learning.tiny import TinyNetwork, quiet, tiny_recipe, weights, write_films
+from training.learning.best import best_weights
 from training.learning.discriminant import best_shrinkage, discriminant
+from training.learning.folder import Folder
+from training.learning.prepare import prepare_data
+from training.learning.recipe import Recipe
 from training.learning.run import Hardware, train
 
 
@@ -63,10 +69,46 @@ def test_a_training_starts_from_it_once(tmp_path: Path) -> None:
         ("learning_rate = 0.01", "learning_rate = 1e-9"),
     )
     train(recipe, tmp_path / "out", hardware=Hardware("cpu"), tell=quiet, say=lambda line: None)
-    import safetensors.torch
-
     start = safetensors.torch.load_file(tmp_path / "out" / "start.safetensors")
     exported = safetensors.torch.load_file(tmp_path / "out" / "tiny" / "weights.safetensors")
     assert torch.allclose(start["head.0.weight"], exported["head.0.weight"], atol=1e-6)
     assert start["head.0.weight"].shape == (4, 128)
     assert torch.equal(start["head.1.running_var"], torch.ones(4))
+
+
+def _recipe(folder: Path, *changes: tuple[str, str]) -> Recipe:
+    fitted = ("settings = { dropout = 0.2 }", "settings = { dimension = 4 }\ndiscriminant = 2")
+    return tiny_recipe(write_films(folder / "films", (3,) * 20).parent, fitted, *changes)
+
+
+def test_without_a_step_the_fitted_head_is_what_serves(tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path, ("steps = 6", "steps = 0"))
+    outcome = train(recipe, tmp_path / "out", hardware=Hardware("cpu"), tell=quiet, say=lambda line: None)
+    assert outcome is not None
+    assert torch.equal(_head(tmp_path / "out" / "start.safetensors"), _head(outcome.bundle / WEIGHTS_FILE))
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_steps_that_better_nothing_leave_the_fitted_head(tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path, ("learning_rate = 0.01", "learning_rate = 1.0"))
+    outcome = train(recipe, tmp_path / "out", hardware=Hardware("cpu"), tell=quiet, say=lambda line: None)
+    assert outcome is not None
+    assert torch.equal(_head(tmp_path / "out" / "start.safetensors"), _head(outcome.bundle / WEIGHTS_FILE))
+    trained = weights(Folder(tmp_path / "out").best)["network.head.0.weight"]
+    assert not torch.equal(trained, _head(outcome.bundle / WEIGHTS_FILE))
+
+
+def test_a_test_that_is_better_than_the_start_wins(tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path)
+    folder = Folder(tmp_path / "out")
+    train(recipe, folder.path, hardware=Hardware("cpu"), tell=quiet, say=lambda line: None)
+    spoilt = safetensors.torch.load_file(folder.start)
+    spoilt["head.0.weight"].zero_()
+    safetensors.torch.save_file(spoilt, folder.start)
+    held_out = prepare_data(recipe, folder, (), 1, quiet).held_out
+    found = best_weights(recipe, TinyNetwork(4, 0.0), held_out, folder, torch.device("cpu"), quiet)
+    assert torch.equal(found.state_dict()["head.0.weight"], weights(folder.best)["network.head.0.weight"])
+
+
+def _head(path: Path) -> torch.Tensor:
+    return safetensors.torch.load_file(path)["head.0.weight"]

@@ -65,18 +65,27 @@ def test_every_table_of_a_shipped_recipe_is_explained(name: str) -> None:
     assert sum(line.startswith("#") for line in lines) >= 5
 
 
-def test_nobody_is_in_the_cohorts_of_two_recipes_or_of_a_calibration() -> None:
-    seeds = [
+def test_nobody_is_in_the_cohorts_of_a_recipe_and_of_a_study_or_a_calibration() -> None:
+    trained = {
         source.cohort.seed
         for name in SHIPPED
         for source in read_recipe(Path(name)).sources
         if source.cohort is not None
-    ]
+    }
     others = [
         *(GENERAL_SEED, FACE_SEED, CALIBRATION_SEED, DECISIONS_SEED, VERIFIER_SEED, RECONSTRUCTION_SEED),
         *(VERIFICATION_SEED, VERIFICATION_SEED + 1, NUISANCE_SEED, HISTORY_SEED, CROSSMODAL_SEED),
     ]
-    assert len({*seeds, *others}) == len(seeds) + len(others)
+    assert len({*trained, *others}) == len(trained) + len(others)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_nobody_is_in_two_sources_of_a_recipe_under_one_modality(name: str) -> None:
+    """Or head and chest of a person would be one class, which no encoder should bring together."""
+    recipe = read_recipe(Path(name))
+    cohorts = [source.cohort for source in recipe.sources if source.cohort is not None]
+    met = [(one.seed, KINDS[kind].modality) for one in cohorts for kind in one.kinds]
+    assert recipe.task == "kind" or len(met) == len(set(met))
 
 
 @settings(deadline=None, max_examples=40)

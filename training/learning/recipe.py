@@ -218,6 +218,7 @@ class Freeze(_Table):
 class Length(_Table):
     """How long: optimiser steps, or epochs (as many batches as show every patient once).
 
+    With neither, the head that ``network.discriminant`` fits in closed form is all that is trained.
     ``accumulate`` batches make a step; every ``checkpoint`` steps the training can go on from there.
     """
 
@@ -229,7 +230,7 @@ class Length(_Table):
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
-        if bool(self.steps) == bool(self.epochs):
+        if self.steps and self.epochs:
             raise ValueError("a length is given in steps or in epochs")
         return self
 
@@ -297,6 +298,8 @@ class Recipe(_Table):
             raise ValueError("sources have one name each")
         if abs(self.splits.train + self.splits.validation + self.splits.test - 1) > 1e-6:
             raise ValueError("the shares of the splits add up to 1")
+        if not (self.length.steps or self.length.epochs or self.network.discriminant):
+            raise ValueError("a length of 0 trains nothing: give steps or epochs, or network.discriminant")
         kind = self.task == "kind"
         if kind and not all(source.label for source in self.sources):
             raise ValueError("where the task is kind, every source has a label")

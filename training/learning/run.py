@@ -20,6 +20,7 @@ from torch import nn
 
 from inference import networks
 from inference.encoders.memory import keep_freed_memory
+from training.learning.best import best_weights
 from training.learning.catalogue import Tell
 from training.learning.checkpoints import checkpoints_of
 from training.learning.data import Images
@@ -89,15 +90,16 @@ def train(
     going_on = resume and folder.last.is_file()
     if not going_on:
         started(recipe, network, data.train, folder, _device(chosen), tell)
-    learner = _learner(recipe, network, data)
-    images = Images(recipe, data.train, data.held_out, data.batches, chosen.workers)
-    with _quiet_lightning():
-        trainer = _trainer(recipe, folder, data, chosen, tell, say)
-        trainer.fit(learner, datamodule=images, ckpt_path=str(folder.last) if going_on else None)
-    if not trainer.is_global_zero:
+    if data.steps:
+        learner = _learner(recipe, network, data)
+        images = Images(recipe, data.train, data.held_out, data.batches, chosen.workers)
+        with _quiet_lightning():
+            trainer = _trainer(recipe, folder, data, chosen, tell, say)
+            trainer.fit(learner, datamodule=images, ckpt_path=str(folder.last) if going_on else None)
+    if not is_first_process():
         return None
-    device = str(trainer.strategy.root_device)
-    return export_bundle(recipe, _best(network, folder), data, folder, device, tell)
+    best = best_weights(recipe, network, data.held_out, folder, _device(chosen), tell)
+    return export_bundle(recipe, best, data, folder, str(_device(chosen)), tell)
 
 
 def _learner(recipe: Recipe, network: nn.Module, data: Prepared) -> Learner:
@@ -158,14 +160,6 @@ class _Teller(Callback):
             found = {name: float(value) for name, value in trainer.callback_metrics.items() if "validation/" in name}
             figures = ", ".join(f"{name.removeprefix('validation/')} {value:.3f}" for name, value in found.items())
             self._say(f"step {trainer.global_step}: {figures}")
-
-
-def _best(network: nn.Module, folder: Folder) -> nn.Module:
-    """The network with the weights that validation liked best."""
-    saved = torch.load(folder.best, map_location="cpu", weights_only=True)["state_dict"]
-    own = {name.removeprefix("network."): value for name, value in saved.items() if name.startswith("network.")}
-    network.cpu().load_state_dict(own)
-    return network.eval()
 
 
 def _processes(hardware: Hardware) -> int:
