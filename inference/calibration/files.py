@@ -10,7 +10,7 @@ from typing import Any
 
 from config.errors import CalibrationError
 from inference.calibration.maps import ScoreMap
-from inference.calibration.model import Calibration, Correlation
+from inference.calibration.model import SCOPES, Calibration, Correlation
 from inference.calibration.open_set import OpenSet
 from inference.calibration.strata import Pair
 from inference.whole_file import whole_file
@@ -73,7 +73,7 @@ def _read(values: dict[str, Any]) -> Calibration:
     open_set = {_stratum(name): OpenSet.from_values(one) for name, one in values.pop("open_set").items()}
     correlations = tuple(_correlation(one) for one in values.pop("correlations"))
     found = Calibration(**values, overall=overall, strata=strata, open_set=open_set, correlations=correlations)
-    if found.scope not in ("phantom", "site") or found.patients < 2:
+    if found.scope not in SCOPES or found.patients < 2:
         raise ValueError("scope or patients")
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +16,8 @@ from inference.calibration.maps import Floats, ScoreMap
 from inference.calibration.open_set import OpenSet
 from inference.calibration.strata import OVERALL, Pair, Side
 
-Scope = Literal["phantom", "site"]
+Scope = Literal["phantom", "elsewhere", "site"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 # Images of one kind and unknown quality.
 ANY = Pair.alike()
 
@@ -42,7 +43,8 @@ class Correlation:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``encoder`` may be a verifier. ``scope`` says of which people the calibration speaks: ``phantom`` or ``site``.
+    """``encoder`` may be a verifier. ``scope`` says of which people the calibration speaks: ``phantom`` (none),
+    ``elsewhere`` (patients of other hospitals) or ``site``.
 
     strata
         maps by name of stratum (:mod:`inference.calibration.strata`), each shrunk towards the next coarser one.

@@ -20,7 +20,7 @@ from inference.encoders.runtime import ONNX_FILES, WEIGHTS_FILE, export_onnx, qu
 from training.evaluation.figures import Figure
 from training.learning.catalogue import TEST, VALIDATION, Tell
 from training.learning.folder import Folder
-from training.learning.judging import calibration_of, encode_images, measured, metrics_table
+from training.learning.judging import calibration_of, encode_images, measured, metrics_table, scope_of
 from training.learning.prepare import Prepared
 from training.learning.provenance import provenance, trained_on
 from training.learning.recipe import Recipe
@@ -153,7 +153,8 @@ class _Draft:
             figures[split] = measured(recipe, encoded)
             self._says["metrics"][split] = metrics_table(encoded, figures[split])
             if split == VALIDATION and recipe.export.calibrate:
-                self._calibrate(calibration_of(encoder, encoded, f"{split} patients of {self._says['trained_on']}", 0))
+                said = f"{split} patients of {self._says['trained_on']}"
+                self._calibrate(calibration_of(encoder, encoded, scope_of(recipe), said, 0))
         self._says["metrics"]["about"] = (
             "rank-1, rank-10, mAP, EER, AUC, FNIR at FPIR 1 %: value, then 95 % interval over patients. Validation "
             "patients decided when to stop and fitted the calibration; test patients decided nothing."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from config.errors import CalibrationError, ImagingError
-from inference.calibration import Calibration
+from inference.calibration import Calibration, Scope
 from inference.encoders.protocol import Encoder
 from inference.gallery.protocol import GalleryEntry
 from inference.types import Encoding, PatientKey
@@ -66,7 +66,7 @@ def metrics_table(encoded: Encoded, figures: Mapping[str, Figure]) -> dict[str, 
     return {"images": len(encoded.rows), "patients": len(patients), "failed_to_enrol": encoded.failed} | known
 
 
-def calibration_of(encoder: Encoder, encoded: Encoded, fitted_on: str, seed: int) -> Calibration | None:
+def calibration_of(encoder: Encoder, encoded: Encoded, scope: Scope, fitted_on: str, seed: int) -> Calibration | None:
     """A calibration from images whose patients are known; None where they are too few."""
     entries = [
         GalleryEntry(
@@ -82,12 +82,16 @@ def calibration_of(encoder: Encoder, encoded: Encoded, fitted_on: str, seed: int
         for number, (row, one) in enumerate(zip(encoded.rows, encoded.encodings, strict=True), start=1)
     ]
     try:
-        # Not the scope of a site, whoever the people were: a node links by itself only on what it learnt of its own.
         found, _ = calibrate_from_embeddings(
-            entries, encoder=encoder.name, version=encoder.version, scope="phantom", fitted_on=fitted_on, seed=seed
+            entries, encoder=encoder.name, version=encoder.version, scope=scope, fitted_on=fitted_on, seed=seed
         )
     except CalibrationError as error:
         if error.reason != "CALIBRATION_TOO_LITTLE_DATA":
             raise
         return None
     return found
+
+
+def scope_of(recipe: Recipe) -> Scope:
+    """Of whom a calibration on the recipe's people speaks; never of a site's, who are the node's own to fit on."""
+    return "phantom" if any(source.cohort is not None for source in recipe.sources) else "elsewhere"
