@@ -1,4 +1,4 @@
-"""Networks of depth images: residual networks (K. He et al., CVPR 2016) that look at one channel and start from nothing.
+"""Networks of depth images: residual networks (K. He et al., CVPR 2016) of one channel that start from nothing.
 
 ``depth-resnet50`` is the published form (23.5 million weights behind 2048 channels). ``depth-resnet18`` is the light
 twin, half as wide as its model (2.8 million weights, 256 channels): it keeps the plain convolutions that processors of
