@@ -11,9 +11,10 @@ import structlog
 from numpy.typing import NDArray
 
 from inference.imaging.grid import FieldOfView, Grid, Vector, View, resample
+from inference.imaging.head_frame import FacialRegion, Finder, head_frame, shipped_finder
 from inference.imaging.pose import FRONTAL_AXES, Pose, head_pose
 from inference.imaging.raycast import cast
-from inference.imaging.skin import Skin, check_field_of_view, find_nose, find_skin
+from inference.imaging.skin import Skin, check_field_of_view, check_hounsfield, find_nose, find_skin
 from inference.types import FloatArray, LoadedSeries
 
 __all__ = ["DepthMap", "Face", "Pose", "canonical_pose", "face_depth", "find_face", "frontal_pose"]
@@ -35,12 +36,16 @@ _REACH_MM = 150.0
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A head prepared for views of its face: skin on a fine grid, the threshold between air and skin, and its pose."""
+    """A head prepared for views of its face: skin on a fine grid, the threshold between air and skin, and its pose.
+
+    ``region`` bounds the face where landmarks were found; None where its outline alone was seen.
+    """
 
     grid: Grid
     threshold: float
     pose: Pose
     field: FieldOfView
+    region: FacialRegion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +74,39 @@ class DepthMap:
         return np.stack([offsets[columns], -offsets[rows], -self.depth[rows, columns].astype(np.float64)], axis=1)
 
 
-def find_face(volume: LoadedSeries, threshold: float | None = None) -> Face:
-    """Finds the face of a head: body, nose, and the canonical pose.
+def find_face(volume: LoadedSeries, threshold: float | None = None, finder: Finder | None = None) -> Face:
+    """Finds the face of a head: body, landmarks or nose, and the canonical pose.
 
-    ``threshold`` lies between air and skin, in the volume's units; None takes -350 HU for CT and Otsu's for MR.
-    How the slices were acquired does not matter, only the patient coordinate system does.
+    How the slices were acquired does not matter, only the patient coordinate system does; where landmarks are found,
+    not even that.
+
+    Parameters
+    ----------
+    threshold
+        lies between air and skin, in the volume's units; None takes -350 HU for CT and Otsu's for MR.
+    finder
+        of landmarks; None is the one that ships, where one does. Where it finds no face, the nose is sought by the
+        outline of a head that looks roughly to anterior.
 
     Raises
     ------
     ImagingError
-        ``NO_SURFACE``, ``NO_FACE`` or ``FACE_CUT``; ``NO_GEOMETRY`` for what is no volume.
+        ``NO_SURFACE``, ``NO_FACE``, ``FACE_CUT`` or ``FACE_CUT_AT_BROW``; ``NOT_HOUNSFIELD`` for a CT in other units;
+        ``NO_GEOMETRY`` for what is no volume.
     """
-    skin = find_skin(volume, threshold)
     field = FieldOfView.of(volume)
-    pose = head_pose(skin, field, find_nose(skin, field))
-    check_field_of_view(field, pose.tip)
-    return Face(_fine_grid(volume, skin, pose.tip), skin.threshold, pose, field)
+    if volume.modality == "CT":
+        check_hounsfield(volume)
+    skin = find_skin(volume, threshold)
+    finder = finder or shipped_finder()
+    frame = None if finder is None else head_frame(finder.find(skin))
+    if frame is None:
+        pose = head_pose(skin, field, find_nose(skin, field))
+        check_field_of_view(field, pose.tip)
+        return Face(_fine_grid(volume, skin, pose.tip), skin.threshold, pose, field)
+    check_field_of_view(field, frame.pose.tip, frame.pose.axes[1], frame.pose.axes[2])
+    pose = head_pose(skin, field, frame.pose.tip, frame.pose.axes)
+    return Face(_fine_grid(volume, skin, pose.tip), skin.threshold, pose, field, frame.region)
 
 
 def canonical_pose(volume: LoadedSeries, threshold: float | None = None) -> Pose:
@@ -127,6 +149,8 @@ def face_depth(
     mask = mask & _face_region(view) & (depth <= BEHIND_MM) & (depth >= -BEFORE_MM)
     surface = view.pixel_points() - depth[..., None].astype(np.float64) * view.axes[2]
     mask &= face.field.margin(surface) > EDGE_MM
+    if face.region is not None:
+        mask &= face.region.contains(surface)
     return DepthMap(np.where(mask, depth, np.float32(0.0)), mask, EXTENT_MM / size, pose, chosen)
 
 

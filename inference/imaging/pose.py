@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.imaging.grid import FieldOfView, Grid, Vector
+from inference.imaging.rejections import refuse
 from inference.imaging.skin import Skin
 from inference.types import FloatArray
 
@@ -34,6 +35,8 @@ TIP_SLACK, _FOREMOST, _ROUNDS = 15.0, 12, 2
 # Search for the plane of symmetry: degrees, probed points, and the distance beyond which one is an outlier.
 _YAWS, _ROLLS = np.arange(-30.0, 31.0, 6.0), np.arange(-25.0, 26.0, 6.25)
 _PROBES, _OUTLIER_MM = 500, 6.0
+# A face of which the two sides differ by more is none, or is cut on one side.
+MOST_ASYMMETRY = 9.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,23 @@ def angle_between(first: NDArray[np.float64], second: NDArray[np.float64]) -> fl
     return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
-def head_pose(skin: Skin, field: FieldOfView, nose: Vector) -> Pose:
-    """The pose of a head whose nose was seen near ``nose`` (LPS millimetres) from the front."""
+def head_pose(skin: Skin, field: FieldOfView, nose: Vector, axes: NDArray[np.float64] | None = None) -> Pose:
+    """The pose of a head whose nose was seen near ``nose`` (LPS millimetres).
+
+    ``axes`` is about how the head lies (as in :class:`Pose`); None is a head that looks roughly to anterior.
+    """
     points, shares = _outer_skin(skin, nose)
     sound = field.margin(points) > EDGE_MM
     points, shares = points[sound], shares[sound]
+    if axes is None:
+        return _refined(points, shares, nose)
+    # Laid straight, a head in any position is one that looks to anterior.
+    turn = FRONTAL_AXES.T @ axes
+    straight = _refined((points - nose) @ turn.T, shares, np.zeros(3))
+    return Pose(turn.T @ straight.tip + nose, straight.axes @ turn)
+
+
+def _refined(points: Vector, shares: FloatArray, nose: Vector) -> Pose:
     near = np.linalg.norm(points - nose, axis=1) < TIP_RADIUS
     if not near.any():
         return Pose(nose, FRONTAL_AXES)
@@ -115,7 +130,9 @@ def _frame_of(points: Vector, tip: Vector) -> Pose:
     face = points[np.linalg.norm(points - tip, axis=1) < FACE_RADIUS]
     if len(face) < _MIN_POINTS:
         return Pose(tip, FRONTAL_AXES)
-    right, offset = _symmetry_plane(face, tip)
+    right, offset, asymmetry = _symmetry_plane(face, tip)
+    if asymmetry > MOST_ASYMMETRY:
+        raise refuse("NO_FACE", f"what stands out is no nose: its sides differ by {asymmetry:.1f} mm")
     toward = np.linalg.eigh(np.cov(face.T))[1][:, 0]
     toward = toward * np.sign(toward @ FRONTAL_AXES[2])
     toward = toward - (toward @ right) * right
@@ -125,8 +142,10 @@ def _frame_of(points: Vector, tip: Vector) -> Pose:
     return Pose(foremost - (foremost @ right - offset) * right, np.array([right, np.cross(toward, right), toward]))
 
 
-def _symmetry_plane(points: Vector, tip: Vector) -> tuple[Vector, float]:
-    """(normal, offset) of the plane near the tip about which the points are most symmetric, normal to the left.
+def _symmetry_plane(points: Vector, tip: Vector) -> tuple[Vector, float, float]:
+    """(normal, offset, asymmetry) of the plane near the tip about which the points are most symmetric.
+
+    The normal is to the left; asymmetry is the mean distance of mirrored points to the surface, in millimetres.
 
     A face is round, and a plane turned about its vertical axis mirrors most of it onto itself as well: descent alone
     stops anywhere, so a coarse search over all turns comes first.
@@ -146,11 +165,11 @@ def _symmetry_plane(points: Vector, tip: Vector) -> tuple[Vector, float]:
     turns = [np.array([yaw, roll, 0.0]) for yaw in _YAWS for roll in _ROLLS]
     start = min(turns, key=asymmetry)
     simplex = start + np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 2.0]])
-    best = minimize(
+    found = minimize(
         asymmetry, start, method="Nelder-Mead", options={"initial_simplex": simplex, "maxfev": 120, "xatol": 0.05}
-    ).x
-    normal = _turned_left(best[0], best[1])
-    return normal, float(tip @ normal + best[2])
+    )
+    normal = _turned_left(found.x[0], found.x[1])
+    return normal, float(tip @ normal + found.x[2]), float(found.fun)
 
 
 def _turned_left(yaw: float, roll: float) -> Vector:

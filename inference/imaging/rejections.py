@@ -69,6 +69,8 @@ _ALL = (
     # Faces
     Reason("NO_FACE", "no skin surface with a nose and a face in the field of view"),
     Reason("FACE_CUT", "the field of view cuts the face off"),
+    Reason("FACE_CUT_AT_BROW", "the scan begins above the nose: it shows the brain and no face"),
+    Reason("NOT_HOUNSFIELD", "a CT whose air is not near -1000, or soft tissue not near 0: the rescale is wrong"),
     Reason("NO_SURFACE", "no body surface at the threshold: too small, or in unexpected units"),
 )  # fmt: skip
 

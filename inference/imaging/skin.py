@@ -37,6 +37,15 @@ MAX_CUT_AREA = 120.0
 MAX_SIDE = 70.0
 # What has to be in the field of view above and below the tip of the nose.
 NEED_ABOVE, NEED_BELOW = 50.0, 25.0
+# Air in Hounsfield units, and the least share of it in a scan; what is soft, what is dense, and their shares of a body.
+_HIGHEST_AIR, _LEAST_AIR = -850.0, 0.01
+_LEAST_MATTER, _SOFT, _DENSE = -500.0, (-250.0, 250.0), (700.0, 1500.0)
+_LEAST_SOFT, _MOST_DENSE = 0.3, 0.25
+# A scan that begins at the brow: it is no longer than this, its first sections (so many) are nearly the largest, which
+# is a head's (square millimetres), and it ends above the top of the head.
+_BRAIN_LENGTH, _BRAIN_SECTION = 140.0, (9e3, 40e3)
+_FIRST_SHARE, _LAST_SHARE, _BRIM = 0.7, 0.5, 6
+_SUPERIOR, _ANTERIOR = np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +114,35 @@ def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(binary_dilation(core, ball, iterations=REGROWTH, mask=mask))
 
 
+def check_hounsfield(volume: LoadedSeries) -> None:
+    """Raises ``NOT_HOUNSFIELD`` unless air is near -1000 in a CT, and most of what is no air near 0."""
+    sample = volume.pixels[::3, ::3, ::3]
+    air = float((sample < _HIGHEST_AIR).mean())
+    if air < _LEAST_AIR:
+        raise refuse(
+            "NOT_HOUNSFIELD", f"{100 * air:.1f} % of the field of view is air near -1000: the rescale is wrong, or "
+            "the field of view ends inside the body"
+        )  # fmt: skip
+    # Corners outside of what was scanned are filled with the value of air, whatever the rescale: that says little.
+    matter = sample[sample > _LEAST_MATTER]
+    if len(matter) < _LEAST_AIR * sample.size:
+        return
+    soft, dense = (float(((matter > low) & (matter < high)).mean()) for low, high in (_SOFT, _DENSE))
+    if soft < _LEAST_SOFT or dense > _MOST_DENSE:
+        raise refuse(
+            "NOT_HOUNSFIELD", f"{100 * soft:.0f} % of what is no air is as dense as water, {100 * dense:.0f} % as "
+            "bone: the rescale is wrong"
+        )  # fmt: skip
+
+
 def find_nose(skin: Skin, field: FieldOfView) -> Vector:
     """LPS position on the nose, near its tip, of a head that looks roughly to anterior.
 
     Raises
     ------
     ImagingError
-        ``NO_FACE`` when nothing stands out as a nose does; ``FACE_CUT`` when something may, but the field of view
-        ends too near to tell.
+        ``NO_FACE`` when nothing stands out as a nose does; ``FACE_CUT_AT_BROW`` when the scan begins above it;
+        ``FACE_CUT`` when something may be one, but the field of view ends too near to tell.
     """
     spacing = skin.grid.spacing
     surface = _surface(skin)
@@ -128,6 +158,8 @@ def find_nose(skin: Skin, field: FieldOfView) -> Vector:
             return point
     if any(_width(skin, row) <= MAX_WIDTH for row, _ in _peaks(_nose_likeness(height, spacing, True), spacing)):
         raise refuse("FACE_CUT", "the field of view ends at the nose, or next to it")
+    if _begins_at_brow(skin, field):
+        raise refuse("FACE_CUT_AT_BROW", "the field of view ends above the nose: a scan of the brain")
     raise refuse("NO_FACE", "nothing stands out of the skin as a nose does")
 
 
@@ -142,13 +174,33 @@ def _check_front(field: FieldOfView, surface: Vector, nose: Vector, spacing: flo
         raise refuse("FACE_CUT", "the front of the field of view cuts the face")
 
 
-def check_field_of_view(field: FieldOfView, tip: Vector) -> None:
-    """Raises ``FACE_CUT`` unless eyes and mouth can be seen, and the nose to its tip."""
+def _begins_at_brow(skin: Skin, field: FieldOfView) -> bool:
+    """Whether the body is the upper part of a head, which the lower end of the field of view cuts."""
+    spacing = skin.grid.spacing
+    sections = skin.mask.sum(axis=(1, 2)) * spacing**2
+    rows = np.flatnonzero(sections)
+    largest = float(sections.max())
+    first = np.argwhere(skin.mask[rows[0]]).mean(axis=0)
+    below = field.margin(skin.grid.point_of(np.array([rows[0] - 2, *first])))
+    return bool(
+        below < 0
+        and len(rows) * spacing <= _BRAIN_LENGTH
+        and _BRAIN_SECTION[0] <= largest <= _BRAIN_SECTION[1]
+        and sections[rows[0] : rows[0] + _BRIM].max() >= _FIRST_SHARE * largest
+        and sections[rows[-1]] <= _LAST_SHARE * largest
+    )
+
+
+def check_field_of_view(field: FieldOfView, tip: Vector, up: Vector = _SUPERIOR, forward: Vector = _ANTERIOR) -> None:
+    """Raises ``FACE_CUT`` unless eyes and mouth can be seen, and the nose to its tip.
+
+    ``up`` and ``forward`` are the head's, unit vectors in LPS.
+    """
     for offset, what in ((NEED_ABOVE, "eyes"), (-NEED_BELOW, "mouth")):
         # Behind the tip, because a tilted field of view may leave out nothing but air in front of it.
-        if field.margin(tip + np.array([0.0, 20.0, offset])) < 0:
+        if field.margin(tip - 20.0 * forward + offset * up) < 0:
             raise refuse("FACE_CUT", f"the field of view ends before the {what}")
-    if field.margin(tip + np.array([0.0, -2.0, 0.0])) < 0:
+    if field.margin(tip + 2.0 * forward) < 0:
         raise refuse("FACE_CUT", "the field of view cuts the nose")
 
 

@@ -1,7 +1,7 @@
 """What of a depth image is face: a light encoder and decoder over two planes, depth and where it is known.
 
-The face separation of the recognition of faces in CT, there an encoder and decoder on VGG16; here MONAI's residual U-Net
-(E. Kerfoot et al., "Left-ventricle quantification using residual U-Net", STACOM 2018) with a fiftieth of its weights.
+The face separation of the recognition of faces in CT, there an encoder and decoder on VGG16; here MONAI's residual
+U-Net (E. Kerfoot et al., "Left-ventricle quantification using residual U-Net", STACOM 2018), far smaller.
 
 Its face is not that of the networks that embed: ``forward(x)`` takes float32 (B, 2, S, S) as
 :func:`inference.imaging.face_mask.planes_of` makes it and returns logits float32 (B, 1, S, S) of "face".

@@ -60,7 +60,7 @@ class Residual(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """(B, C, D, H, W) to the same: what is seen at each of ``depth`` scales, added to what was seen at the finer one."""
+    """(B, C, D, H, W) to the same: what is seen at each of ``depth`` scales, added to what the finer one saw."""
 
     def __init__(self, channels: int, depth: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def build(name: str, settings: Mapping[str, Any]) -> LandmarkNetwork:
 
 
 def gaussian_maps(places: Tensor, present: Tensor, shape: tuple[int, int, int], sigma: float) -> Tensor:
-    """Targets float32 (B, L, D', H', W') for landmarks at ``places`` (B, L, 3), voxels (z, y, x) of the network's input.
+    """Targets float32 (B, L, D', H', W') for landmarks at ``places`` (B, L, 3), voxels (z, y, x) of the input.
 
     ``shape`` is that of a heat map, ``sigma`` in its voxels; a landmark that is not ``present`` (bool (B, L)) has none.
     """

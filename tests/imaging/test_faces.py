@@ -128,8 +128,8 @@ def test_a_field_of_view_of_fifty_metres_is_not_searched() -> None:
     assert refused(replace(volume, affine=scale @ volume.affine)) == "NO_FACE"
 
 
-def test_a_head_cut_at_the_brow_has_no_face() -> None:
-    assert refused(head(low=np.array([LOW[0], LOW[1], 48.0]))) == "NO_FACE"
+def test_a_head_cut_at_the_brow_is_named() -> None:
+    assert refused(head(low=np.array([LOW[0], LOW[1], 48.0]))) == "FACE_CUT_AT_BROW"
 
 
 def test_a_neck_has_no_face() -> None:
@@ -151,6 +151,11 @@ def test_a_nose_outside_the_field_of_view_is_named() -> None:
     affine = volume.affine.copy()
     affine[1, 3] += 16 * SPACING
     assert refused(replace(volume, pixels=volume.pixels[:, 16:], affine=affine)) == "FACE_CUT"
+
+
+def test_stored_values_are_no_hounsfield_units() -> None:
+    volume, _, _ = upright()
+    assert refused(replace(volume, pixels=volume.pixels + 1024.0)) == "NOT_HOUNSFIELD"
 
 
 def test_a_film_has_no_geometry() -> None:

@@ -36,7 +36,7 @@ from tests.imaging.objects import (
 
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8)
 # Those are provoked where faces are looked for, in test_faces.py.
-OF_FACES = {"NO_FACE", "FACE_CUT", "NO_SURFACE"}
+OF_FACES = {"NO_FACE", "FACE_CUT", "FACE_CUT_AT_BROW", "NOT_HOUNSFIELD", "NO_SURFACE"}
 
 
 def film(folder: Path, pixels: Any = RAMP, photometric: str = "MONOCHROME2", **attributes: Any) -> Path:

@@ -14,7 +14,7 @@ from training.cohort.head.skin import mouth_line, nose_tip, skin
 from training.cohort.implicit import Matrix
 from training.cohort.sampling import bend
 
-# How far around the ball of the nose its foremost point is sought, and how far along a ray the skin may be; millimetres.
+# How far around the ball of the nose its foremost point is sought, and how far along a ray the skin may be (mm).
 _AROUND_TIP, _ALONG = 8.0, 22.0
 _STEP = 0.5
 # The bend of space moves points by a few millimetres and is smooth: so many rounds leave nothing of the difference.
