@@ -130,7 +130,7 @@ class FaceNetworkEncoder:
 
     def _encode(self, image: LoadedSeries) -> Encoding | None:
         face = self._camera.find(image)
-        taken = [self._camera.take(face, turn) for turn in VIEWS[: self.spec.views]]
+        taken = list(self._camera.take(face, VIEWS[: self.spec.views]))
         features = self._features(np.stack([middle(one.pixels, self.spec.size) for one in taken]))
         length = float(np.linalg.norm(features))
         if not length > 1e-9:

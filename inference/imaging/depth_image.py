@@ -7,7 +7,7 @@ the face's own frame, so that every camera sees the same piece of skin.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -105,33 +105,41 @@ class Camera:
         """The face of a head CT or MR; raises ImagingError as :func:`~inference.imaging.depth.find_face` does."""
         return find_face(volume, self.spec.threshold if volume.modality == "CT" else None)
 
-    def take(self, face: Face, turn: Turn = Turn()) -> DepthImage:  # noqa: B008  (a tuple: it cannot be changed)
-        """The face from a camera that is turned from the face's own frame."""
-        found = self._map(face, turn)
-        mask = found.mask if self._separate is None else found.mask & self._separate(found)
-        return DepthImage(depth_image(found.depth, mask, self.spec.floor), seen_share(mask, found.pixel_mm))
+    def take(self, face: Face, turns: Sequence[Turn]) -> Iterator[DepthImage]:
+        """The face from cameras that are turned from its own frame, one after another."""
+        for found in self._maps(face, turns):
+            mask = found.mask if self._separate is None else found.mask & self._separate(found)
+            yield DepthImage(depth_image(found.depth, mask, self.spec.floor), seen_share(mask, found.pixel_mm))
 
-    def _map(self, face: Face, turn: Turn) -> DepthMap:
-        from inference.imaging.isosurface import egl_available, render
-        from inference.imaging.raycast import cast
+    def _maps(self, face: Face, turns: Sequence[Turn]) -> Iterator[DepthMap]:
+        poses = [face.pose.turned(*turn) for turn in turns]
+        views = [View(pose.tip, pose.axes, self.spec.image, EXTENT_MM, _NEAR_MM, _FAR_MM) for pose in poses]
+        renderer, rendered = _rendered(face, views, self._renderer)
+        for pose, view, (depth, mask) in zip(poses, views, rendered, strict=True):
+            surface = view.pixel_points() - depth[..., None].astype(np.float64) * view.axes[2]
+            shown = mask & _of_face(face, surface) & (face.field.margin(surface) > EDGE_MM)
+            pixel = EXTENT_MM / self.spec.image
+            yield DepthMap(np.where(shown, depth, np.float32(0.0)), shown, pixel, pose, renderer)
 
-        pose = face.pose.turned(*turn)
-        view = View(pose.tip, pose.axes, self.spec.image, EXTENT_MM, _NEAR_MM, _FAR_MM)
-        vtk = self._renderer == "vtk" or (self._renderer == "auto" and egl_available())
-        depth, mask = (render if vtk else cast)(face.grid, face.threshold, view)
-        surface = view.pixel_points() - depth[..., None].astype(np.float64) * view.axes[2]
-        mask &= _of_face(face, surface) & (face.field.margin(surface) > EDGE_MM)
-        if face.region is not None:
-            mask &= face.region.contains(surface)
-        pixel = EXTENT_MM / self.spec.image
-        return DepthMap(np.where(mask, depth, np.float32(0.0)), mask, pixel, pose, "vtk" if vtk else "cpu")
+
+def _rendered(
+    face: Face, views: Sequence[View], wanted: Renderer
+) -> tuple[str, Iterator[tuple[FloatArray, NDArray[np.bool_]]]]:
+    """Depth and mask of each view, and by what: VTK where it can render without a screen, else the ray caster."""
+    from inference.imaging.isosurface import egl_available, renderings
+    from inference.imaging.raycast import cast
+
+    if wanted == "vtk" or (wanted == "auto" and egl_available()):
+        return "vtk", renderings(face.grid, face.threshold, views)
+    return "cpu", (cast(face.grid, face.threshold, view) for view in views)
 
 
 def _of_face(face: Face, points: Vector) -> NDArray[np.bool_]:
-    """Which of (..., 3) LPS points lie in the box of the face, in its own frame."""
+    """Which of (..., 3) LPS points lie in the box of the face in its own frame, and in the region of its landmarks."""
     right, up, towards = np.moveaxis((points - face.pose.tip) @ face.pose.axes.T, -1, 0)
     inside = (np.abs(right) <= FACE_WIDTH_MM / 2) & (np.abs(up) <= FACE_HEIGHT_MM / 2)
-    return np.asarray(inside & (towards <= BEFORE_MM) & (towards >= -BEHIND_MM))
+    inside &= (towards <= BEFORE_MM) & (towards >= -BEHIND_MM)
+    return np.asarray(inside if face.region is None else inside & face.region.contains(points))
 
 
 def depth_image(depth: FloatArray, mask: NDArray[np.bool_], floor: float = 0.0) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from ctypes import CDLL
 from functools import cache
 from typing import Any
@@ -49,6 +50,12 @@ def render(grid: Grid, threshold: float, view: View) -> tuple[FloatArray, NDArra
 
     ``depth`` is float32 (size, size) millimetres, 0 where ``mask`` is False. Call :func:`egl_available` first.
     """
+    (found,) = renderings(grid, threshold, [view])
+    return found
+
+
+def renderings(grid: Grid, threshold: float, views: Sequence[View]) -> Iterator[tuple[FloatArray, NDArray[np.bool_]]]:
+    """What :func:`render` gives for each of ``views``, of a surface that is made once."""
     # Without a screen VTK ends at EGL anyway, but only after a warning about the X server that is not there.
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
     from vtkmodules import vtkRenderingOpenGL2  # noqa: F401  (registers the renderer)
@@ -64,15 +71,18 @@ def render(grid: Grid, threshold: float, view: View) -> tuple[FloatArray, NDArra
     window = vtkRenderWindow()
     window.SetOffScreenRendering(1)
     window.SetMultiSamples(0)
-    window.SetSize(view.size, view.size)
     window.AddRenderer(renderer)
-    _aim(renderer.GetActiveCamera(), view)
-    window.Render()
-    levels = _depth_buffer(window, view.size)
-    window.Finalize()
-    mask = levels < 1.0
-    depth = view.near + levels * (view.far - view.near)
-    return np.where(mask, depth, 0.0).astype(np.float32), mask
+    try:
+        for view in views:
+            window.SetSize(view.size, view.size)
+            _aim(renderer.GetActiveCamera(), view)
+            window.Render()
+            levels = _depth_buffer(window, view.size)
+            mask = levels < 1.0
+            depth = view.near + levels * (view.far - view.near)
+            yield np.where(mask, depth, 0.0).astype(np.float32), mask
+    finally:
+        window.Finalize()
 
 
 def _surface(grid: Grid, threshold: float) -> Any:

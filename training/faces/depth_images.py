@@ -204,9 +204,10 @@ def _make(work: _Work, spec: DepthSpec, separate: Callable[[], Separate] | None)
         return _Entry(work.key, (), error.reason)
     # Whatever a process that was killed has left here is made anew.
     shutil.rmtree(work.folder, ignore_errors=True)
-    for turn in work.scan.turns:
-        write_image(work.folder / f"{turn.name}.png", camera.take(face, turn).pixels)
-    return _Entry(work.key, tuple(turn.name for turn in work.scan.turns))
+    turns = work.scan.turns
+    for turn, taken in zip(turns, camera.take(face, turns), strict=True):
+        write_image(work.folder / f"{turn.name}.png", taken.pixels)
+    return _Entry(work.key, tuple(turn.name for turn in turns))
 
 
 def _rows(entry: _Entry, scan: Scan) -> Iterator[Row]:

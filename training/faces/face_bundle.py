@@ -29,8 +29,8 @@ from training.manifests.files import Manifest
 _UNFINISHED = ".faces-"
 _ABOUT = (
     "of head volumes, probe and gallery from different visits: rank-1, rank-10, mAP, EER, AUC, FNIR at FPIR 1 %: "
-    "value, then 95 % interval over patients. Validation patients decided when to stop and fitted the calibration; test "
-    "patients decided nothing."
+    "value, then 95 % interval over patients. Validation patients decided when to stop and fitted the calibration; "
+    "test patients decided nothing."
 )
 
 
