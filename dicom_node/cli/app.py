@@ -65,6 +65,7 @@ def command_line() -> typer.Typer:
         checking,
         demo,
         evaluating,
+        explaining,
         manifests,
         models,
         phantoms,

@@ -35,12 +35,31 @@ def load(bundle: Bundle, device: str, batch_size: int) -> TrainedEncoder:
     return TrainedEncoder(bundle.manifest, spec, open_runtime(bundle, device), batch_size)
 
 
+def modality_number(manifest: Manifest, image: LoadedSeries) -> int:
+    """The place of the image's modality in the bundle's list, 0 where it has none: what its network is told.
+
+    Raises
+    ------
+    ImagingError
+        ``ENCODER_KIND`` for a modality that the bundle was not trained on.
+    """
+    known = manifest.model.modalities if manifest.model else ()
+    modality = canonical_modality(image.modality, image.kind)
+    if known and modality not in known:
+        raise ImagingError(
+            f"the encoder {manifest.name!r} takes {', '.join(known)}, not {modality or 'unknown'}",
+            reason="ENCODER_KIND",
+        )
+    return known.index(modality) if known else 0
+
+
 class TrainedEncoder:
     """An :class:`~inference.encoders.protocol.Encoder`."""
 
     def __init__(self, manifest: Manifest, spec: InputSpec, runtime: Runtime, batch_size: int) -> None:
         self.name, self.version, self.dimension = manifest.name, manifest.version, manifest.dimension
         self.spec, self._runtime, self._batch_size = spec, runtime, batch_size
+        self._manifest = manifest
         self._modalities = manifest.model.modalities if manifest.model else ()
         self._lock = threading.Lock()
 
@@ -60,7 +79,7 @@ class TrainedEncoder:
         """See the protocol; reasons are ``ENCODER_KIND`` (a modality it was not trained on), ``NOT_FINITE`` and
         ``NO_PIXELS``. A flat image gives None.
         """
-        numbers = [self._number(image) for image in images]
+        numbers = [modality_number(self._manifest, image) for image in images]
         for image in images:
             require_pixels(image)
         encodings: list[Encoding | None] = [None] * len(images)
@@ -69,16 +88,6 @@ class TrainedEncoder:
             for n, features in zip(places, self._features(stack, [numbers[n] for n in places]), strict=True):
                 encodings[n] = encoding_of(images[n], self.name, self.version, features)
         return encodings
-
-    def _number(self, image: LoadedSeries) -> int:
-        """The place of the image's modality in the bundle's list; 0 where it has none."""
-        modality = canonical_modality(image.modality, image.kind)
-        if self._modalities and modality not in self._modalities:
-            raise ImagingError(
-                f"the encoder {self.name!r} takes {', '.join(self._modalities)}, not {modality or 'unknown'}",
-                reason="ENCODER_KIND",
-            )
-        return self._modalities.index(modality) if self._modalities else 0
 
     def _batches(self, images: Sequence[LoadedSeries]) -> Iterator[list[int]]:
         """Places of images that can be stacked, no more slices at a time than the batch size (but one volume)."""

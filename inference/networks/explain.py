@@ -62,10 +62,15 @@ def identity_heat(
 
 
 @torch.no_grad()
-def query_heat(network: nn.Module, image: Tensor, queries: KeyQueries, modality: int) -> FloatArray:
-    """Where the key queries of a modality look, on average, in an image float32 (T, 3, S, S) in [0, 1]."""
+def query_heat(
+    network: nn.Module, image: Tensor, queries: KeyQueries, modality: int, number: int | None = None
+) -> FloatArray:
+    """Where the key queries of a modality look, on average, in an image float32 (T, 3, S, S) in [0, 1].
+
+    ``number`` is the modality's for the network, where the queries count it otherwise.
+    """
     with _evaluating(network):
-        local = _local(network, image, modality)
+        local = _local(network, image, modality if number is None else number)
         seen = queries.to(image.device).attention(local, torch.tensor([modality], device=image.device))
     return _heat(seen.mean(1, keepdim=True), image.shape[-1])
 

@@ -64,7 +64,7 @@ def test_its_calibration_is_in_force_and_not_a_sites(outcome: Outcome) -> None:
     assert outcome.calibrated
     found = Registry((outcome.bundle.parent,), "cpu").calibration("tiny")
     assert found is not None
-    assert (found.encoder, found.version, found.scope) == ("tiny", "1.0", "phantom")
+    assert (found.encoder, found.version, found.scope) == ("tiny", "1.0", "elsewhere")
 
 
 def test_what_serves_is_one_of_its_forms_and_agrees_with_the_network(

@@ -11,7 +11,7 @@ the scale of differences (unit length, without which a temperature of 0.07 satur
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -136,6 +136,14 @@ class AlignmentByTeacher(nn.Module):
             for name in order
         )
         self._of_modality = {number: order.index(teacher.name) for number, teacher in teachers.items()}
+
+    def queries(self, modality: int) -> dict[str, Tensor]:
+        """The state of the :class:`KeyQueries` of one modality alone; empty where it has no teacher."""
+        if modality not in self._of_modality:
+            return {}
+        alignment = cast(DifferenceAlignment, self.alignments[self._of_modality[modality]])
+        state = dict(alignment.student.state_dict())
+        return state | {"queries": state["queries"][modality : modality + 1]}
 
     def forward(self, student: Tensor, teacher: Tensor, modality: Tensor) -> Tensor:
         """See :meth:`DifferenceAlignment.forward`; TrainingError ``NO_TEACHER`` for a modality without one."""

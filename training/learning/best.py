@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from training.learning.data import Samples
 from training.learning.folder import Folder
 from training.learning.recipe import Recipe
 from training.learning.serving import batches, unit
+from training.learning.teaching import Teaching
 from training.learning.validation import ERRORS, balanced_accuracy, figures_of
 
 
@@ -31,7 +32,7 @@ def best_weights(
     if folder.start.is_file():
         found.append(safetensors.torch.load_file(folder.start))
     if folder.best.is_file():
-        found.append(_of_network(torch.load(folder.best, map_location="cpu", weights_only=True)["state_dict"]))
+        found.append(_below(torch.load(folder.best, map_location="cpu", weights_only=True), "network."))
     chosen = found[0]
     if len(found) > 1:
         start, last = (_judged(recipe, network, one, held_out, device, tell) for one in found)
@@ -41,8 +42,20 @@ def best_weights(
     return network.eval()
 
 
-def _of_network(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+def best_queries(recipe: Recipe, teaching: Teaching, folder: Folder, modalities: Sequence[str]) -> dict[str, Tensor]:
+    """What the alignment's key queries were at the best test (:meth:`Teaching.queries`).
+
+    Empty where the training began at a fitted head: its start, which may be what is kept, had no queries yet.
+    """
+    if recipe.network.discriminant:
+        return {}
+    teaching.load_state_dict(_below(torch.load(folder.best, map_location="cpu", weights_only=True), "teaching."))
+    return teaching.queries(modalities)
+
+
+def _below(checkpoint: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    state = checkpoint["state_dict"]
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _judged(

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
 from inference.calibration import to_json
 from inference.encoders.bundle import BUNDLE_FILE, Backend, Bundle
+from inference.encoders.explaining import QUERIES_FILE
 from inference.encoders.registry import Registry
 from inference.encoders.runtime import ONNX_FILES, WEIGHTS_FILE, export_onnx, quantise
 from training.evaluation.figures import Figure
@@ -48,9 +49,17 @@ class Outcome:
 
 
 def export_bundle(
-    recipe: Recipe, network: nn.Module, data: Prepared, folder: Folder, device: str, tell: Tell
+    recipe: Recipe,
+    network: nn.Module,
+    queries: Mapping[str, Tensor],
+    data: Prepared,
+    folder: Folder,
+    device: str,
+    tell: Tell,
 ) -> Outcome:
     """Makes ``folder/<name>`` in a folder of its own and moves it to its place when all of it is there.
+
+    ``queries`` are the alignment's, which say where to look, or empty.
 
     Raises
     ------
@@ -62,6 +71,7 @@ def export_bundle(
         shutil.rmtree(unfinished)
     with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder.path) as temporary:
         draft = _Draft(recipe, data, Path(temporary) / recipe.name)
+        draft.keep_queries(queries)
         outcome = draft.finish(network.cpu().eval(), device, tell)
         if target.exists():
             target.rename(Path(temporary) / "before")
@@ -77,6 +87,10 @@ class _Draft:
         folder.mkdir()
         self._files: dict[str, str] = {}
         self._says: dict[str, Any] = {}
+
+    def keep_queries(self, queries: Mapping[str, Tensor]) -> None:
+        if queries:
+            self._put(QUERIES_FILE, safetensors.torch.save(dict(queries)))
 
     def finish(self, network: nn.Module, device: str, tell: Tell) -> Outcome:
         recipe = self.recipe

@@ -16,11 +16,11 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
-from torch import nn
+from torch import Tensor, nn
 
 from inference import networks
 from inference.encoders.memory import keep_freed_memory
-from training.learning.best import best_weights
+from training.learning.best import best_queries, best_weights
 from training.learning.catalogue import Tell
 from training.learning.checkpoints import checkpoints_of
 from training.learning.data import Images
@@ -90,16 +90,19 @@ def train(
     going_on = resume and folder.last.is_file()
     if not going_on:
         started(recipe, network, data.train, folder, _device(chosen), tell)
+    queries: dict[str, Tensor] = {}
     if data.steps:
         learner = _learner(recipe, network, data)
         images = Images(recipe, data.train, data.held_out, data.batches, chosen.workers)
         with _quiet_lightning():
             trainer = _trainer(recipe, folder, data, chosen, tell, say)
             trainer.fit(learner, datamodule=images, ckpt_path=str(folder.last) if going_on else None)
+        if learner.teaching is not None and is_first_process():
+            queries = best_queries(recipe, learner.teaching, folder, data.train.modalities)
     if not is_first_process():
         return None
     best = best_weights(recipe, network, data.held_out, folder, _device(chosen), tell)
-    return export_bundle(recipe, best, data, folder, str(_device(chosen)), tell)
+    return export_bundle(recipe, best, queries, data, folder, str(_device(chosen)), tell)
 
 
 def _learner(recipe: Recipe, network: nn.Module, data: Prepared) -> Learner:

@@ -20,7 +20,7 @@ class Teaching(nn.Module):
     Parameters
     ----------
     alignment
-        ``forward(student, teacher, modality)``, as :class:`training.learning.alignment.DifferenceAlignment`.
+        ``forward(student, teacher, modality)``, as :class:`training.learning.alignment.AlignmentByTeacher`.
     teachers
         by number of the modality, frozen; each gives ``maps(images (B, 3, S, S)) -> (B, C, h, w)``.
     """
@@ -30,6 +30,15 @@ class Teaching(nn.Module):
         self.alignment = alignment
         # Not registered: what is frozen has no place in a checkpoint.
         self._teachers = dict(teachers)
+
+    def queries(self, modalities: Sequence[str]) -> dict[str, Tensor]:
+        """The key queries of every modality with a teacher: ``MODALITY.queries`` and the like, float32."""
+        alignment = cast(AlignmentByTeacher, self.alignment)
+        return {
+            f"{name}.{key}": value.detach().cpu().contiguous()
+            for number, name in enumerate(modalities)
+            for key, value in alignment.queries(number).items()
+        }
 
     def forward(self, network: Any, images: Tensor, modality: Tensor) -> tuple[Tensor, Tensor | None]:
         """Embeddings (B, D) of images (B, T, 3, S, S) of one modality, and the loss where it has a teacher."""
