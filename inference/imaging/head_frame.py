@@ -175,7 +175,10 @@ class LandmarkFinder:
 
     def find(self, skin: Skin) -> Landmarks:
         """The landmarks in the window that shows them best, whatever they are worth."""
-        form = form_of(skin)
+        return self.find_in(form_of(skin))
+
+    def find_in(self, form: Form) -> Landmarks:
+        """As :meth:`find`, in a body that has its form already."""
         found = [self._look(form, middle) for middle in window_middles(form, self.edge * self.spacing)]
         best = max(found, key=lambda one: float(one.confidence.mean()))
         # What lies at the edge of a window is seen better from its middle.
