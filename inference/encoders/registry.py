@@ -16,6 +16,7 @@ from inference.encoders.protocol import Encoder
 NETWORKS = {
     "efficientnet-lite0": "inference.encoders.general",
     "face-depth": "inference.encoders.ct_face",
+    "skull-face": "inference.encoders.skull_face",
     "face-network": "inference.encoders.face_network",
     "trained": "inference.encoders.trained",
 }
