@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
-from monai.networks.blocks import Convolution, ResidualUnit
+from monai.networks.blocks.convolutions import Convolution, ResidualUnit
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -1,0 +1,196 @@
+"""Where pairs come from: phantom persons, rendered as small as they are needed, or the images of a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.errors import ImagingError, TrainingError
+from inference.encoders.families import canonical_modality
+from inference.encoders.inputs import InputSpec, is_flat, prepare
+from inference.networks.boneprint_sides import SIDES, Side
+from inference.types import LoadedSeries
+from training.boneprint.pairs import PLANES, Made, Someone
+from training.cohort.nuisance import dials_of
+from training.cohort.person import first_day, person
+from training.cohort.visit import Dials, visit
+from training.manifests.files import Manifest
+from training.manifests.schema import Row
+
+# A radiograph and a rendering are of two visits, or the day's fat and the day's illness would say whose they are.
+VISITS: dict[Side, int] = {"radiograph": 0, "rendering": 1}
+# Pictures are made a little larger than they are needed.
+_LARGER = 1.25
+_COARSEST = 2.6  # mm, of the volume behind a small rendering
+_FULL = 4095
+_MODALITY = {"radiograph": "DX", "rendering": "CT-VR"}
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomJob:
+    """The pictures of phantom ``number`` of ``seed``, under the dials of that name, as ``spec`` has them."""
+
+    seed: int
+    number: int
+    spec: InputSpec
+    nuisance: str = "default"
+    sides: tuple[Side, ...] = SIDES
+
+    @property
+    def key(self) -> str:
+        return _digest("phantom", self.seed, self.number, self.nuisance, self.spec.to_mapping(), self.sides)
+
+    def make(self) -> Made:
+        who = person(self.seed, self.number)
+        dials = small_dials(dials_of(self.nuisance), self.spec.size)
+        taken = visit(who, VISITS["radiograph"], dials)
+        age = who.years(first_day(self.seed)) + taken.ageing
+        someone = Someone(who.patient_id, who.sex, round(age, 2))
+        return _framed(someone, [_phantom_picture(self, side, dials) for side in self.sides], self.sides, self.spec)
+
+
+def phantom_jobs(
+    persons: int, seed: int, spec: InputSpec, nuisance: str = "default", sides: tuple[Side, ...] = SIDES
+) -> list[PhantomJob]:
+    """One job for each of so many phantoms, numbered from 1."""
+    return [PhantomJob(seed, number, spec, nuisance, sides) for number in range(1, persons + 1)]
+
+
+def small_dials(dials: Dials, size: int) -> Dials:
+    """The dials with matrices just large enough for pictures of ``size``: everything about persons stays as it is.
+
+    The patient lies with the arms up where the dials leave a choice: a chest CT is asked for so.
+    """
+    edge = 32 * max(2, int(np.ceil(_LARGER * size / 32)))
+    bones = dials.bone_view
+    coarse = (min(bones.voxel[0], _COARSEST), max(bones.voxel[1], _COARSEST))
+    return replace(
+        dials,
+        chest_film=replace(dials.chest_film, matrix=(edge, edge), lateral=0.0),
+        bone_view=replace(bones, size=(edge,), voxel=coarse, arms_down=0.0),
+    )
+
+
+def _phantom_picture(job: PhantomJob, side: Side, dials: Dials) -> LoadedSeries:
+    from training.cohort.bone_view import bone_view
+    from training.cohort.chest_radiograph import chest_radiograph
+
+    who = person(job.seed, job.number)
+    when = visit(who, VISITS[side], dials)
+    if side == "radiograph":
+        film, _ = chest_radiograph(who, when)
+        return _loaded(np.asarray(film, np.float32) / np.float32(_FULL), "radiograph", "DX")
+    return _loaded(bone_view(who, when), "photograph", "CT")
+
+
+def _loaded(pixels: NDArray[Any], kind: Any, modality: str) -> LoadedSeries:
+    return LoadedSeries("", "", (), modality, kind, pixels, (float("nan"),) * 2)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestJob:
+    """The pictures that ``rows`` of a manifest say, one for each of ``sides``."""
+
+    manifest: Manifest
+    rows: tuple[Row, ...]
+    spec: InputSpec
+    sides: tuple[Side, ...] = SIDES
+
+    @property
+    def key(self) -> str:
+        said = [(row.path, row.series, row.issuer, row.patient_id, row.study) for row in self.rows]
+        return _digest("manifest", said, self.spec.to_mapping(), self.sides)
+
+    def make(self) -> Made:
+        from training.manifests.images import load_row
+
+        first = self.rows[0]
+        someone = Someone(f"{first.issuer}|{first.patient_id}", first.sex, first.age)
+        found: list[LoadedSeries] = []
+        for row, side in zip(self.rows, self.sides, strict=True):
+            loaded = load_row(self.manifest, row)
+            if not loaded.images:
+                return _refused(someone, loaded.rejections[0].reason if loaded.rejections else "NO_IMAGE")
+            if not _shows(side, loaded.images[0].modality, loaded.images[0].kind):
+                return _refused(someone, "ENCODER_KIND")
+            found.append(loaded.images[0])
+        return _framed(someone, found, self.sides, self.spec)
+
+
+def manifest_jobs(manifest: Manifest, spec: InputSpec, sides: tuple[Side, ...] = SIDES) -> list[ManifestJob]:
+    """One job for each patient who has a picture of every side, of as many studies.
+
+    A row is a rendering where its modality is ``CT-VR``, or ``CT`` and its view ``BONE``; the first pair of rows counts
+    that are of two studies.
+
+    Raises
+    ------
+    TrainingError
+        ``SPLIT_EMPTY`` when nobody has.
+    """
+    patients: dict[tuple[str, str], dict[Side, list[Row]]] = {}
+    for row in manifest.rows():
+        side = side_of(row)
+        if side is not None:
+            patients.setdefault((row.issuer, row.patient_id), {}).setdefault(side, []).append(row)
+    jobs = []
+    for rows in patients.values():
+        chosen = _apart([rows.get(side, []) for side in sides])
+        if chosen is not None:
+            jobs.append(ManifestJob(manifest, chosen, spec, sides))
+    if not jobs:
+        raise TrainingError(
+            f"{Path(manifest.path).name}: no patient has {' and '.join(sides)} of different studies; a rendering is a "
+            "row of modality CT with view BONE",
+            reason="SPLIT_EMPTY",
+        )
+    return jobs
+
+
+def side_of(row: Row) -> Side | None:
+    """Which side a manifest's row shows, by what it says."""
+    if row.modality in ("CR", "DX", "RG", "DR"):
+        return "radiograph"
+    if row.modality == "CT-VR" or (row.modality == "CT" and row.view.upper() == "BONE"):
+        return "rendering"
+    return None
+
+
+def _apart(rows: Sequence[Sequence[Row]]) -> tuple[Row, ...] | None:
+    """The first row of each side such that no two are of one study."""
+    if len(rows) == 1:
+        return (rows[0][0],) if rows[0] else None
+    pairs = ((one, other) for one in rows[0] for other in rows[1] if one.study != other.study)
+    return next(pairs, None)
+
+
+def _shows(side: Side, modality: str, kind: str) -> bool:
+    return canonical_modality(modality, kind) == _MODALITY[side]
+
+
+def _framed(who: Someone, images: Sequence[LoadedSeries], sides: Sequence[Side], spec: InputSpec) -> Made:
+    """The pictures as the network sees them when it serves."""
+    planes = []
+    for image, side in zip(images, sides, strict=True):
+        try:
+            if is_flat(image):
+                return _refused(who, "FLAT")
+            planes.append(prepare(image, spec)[0, : PLANES[side]])
+        except ImagingError as error:
+            return _refused(who, error.reason)
+    return Made(who, np.concatenate(planes))
+
+
+def _refused(who: Someone, reason: str) -> Made:
+    return Made(replace(who, refused=reason), np.zeros((0, 0, 0), np.uint8))
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:24]

@@ -1,0 +1,1 @@
+"""Recipes of the neural boneprint (:mod:`training.boneprint.recipe`)."""
