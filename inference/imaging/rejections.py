@@ -72,6 +72,9 @@ _ALL = (
     Reason("FACE_CUT_AT_BROW", "the scan begins above the nose: it shows the brain and no face"),
     Reason("NOT_HOUNSFIELD", "a CT whose air is not near -1000, or soft tissue not near 0: the rescale is wrong"),
     Reason("NO_SURFACE", "no body surface at the threshold: too small, or in unexpected units"),
+    # Chests
+    Reason("NO_CHEST", "no lungs with a spine and pairs of ribs where they belong"),
+    Reason("CHEST_CUT", "the field of view leaves out too much between the first and the twelfth thoracic vertebra"),
 )  # fmt: skip
 
 REASONS: dict[str, Reason] = {reason.name: reason for reason in _ALL}
