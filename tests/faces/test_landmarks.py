@@ -96,13 +96,13 @@ def test_it_learns_one_head(scans: list[Scan]) -> None:
     batch = {name: value[None] for name, value in item.items()}
     network = networks.build("landmarks-3d", task.network)
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
-    first = last = float(heat_map_loss(network, batch))
+    first = last = heat_map_loss(network, batch).item()
     for _ in range(40):
         loss = heat_map_loss(network, batch)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        last = float(loss)
+        last = loss.item()
     assert last < first / 3
     found, confidence = peaks(network.eval()(batch["x"]))
     assert (found - batch["places"]).norm(dim=2).max() < 2.5
@@ -213,4 +213,4 @@ def test_the_command_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--persons", "2"])
     assert "--out" in capsys.readouterr().err
-    assert LANDMARK_SEED == 7700
+    assert LANDMARK_SEED == 7712
