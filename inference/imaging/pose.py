@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from inference.imaging.grid import FieldOfView, Grid, Vector
 from inference.imaging.rejections import refuse
-from inference.imaging.skin import Skin
+from inference.imaging.skin import MAX_SIDE, MIN_SIDE, NOSE_HALF_WIDTH, Skin
 from inference.types import FloatArray
 
 # Rows: the picture's right (the patient's left), up (superior), towards the viewer (anterior), in LPS.
@@ -35,8 +35,8 @@ TIP_SLACK, _FOREMOST, _ROUNDS = 15.0, 12, 2
 # Search for the plane of symmetry: degrees, probed points, and the distance beyond which one is an outlier.
 _YAWS, _ROLLS = np.arange(-30.0, 31.0, 6.0), np.arange(-25.0, 26.0, 6.25)
 _PROBES, _OUTLIER_MM = 500, 6.0
-# A face of which the two sides differ by more is none, or is cut on one side.
-MOST_ASYMMETRY = 9.0
+# How far around the tip, and around what is compared with it, the height of a nose is taken, in millimetres.
+_NOSE_REACH = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,19 @@ def _refined(points: Vector, shares: FloatArray, nose: Vector) -> Pose:
     pose = Pose(points[near][np.argsort(shares[near])[:_FOREMOST]].mean(axis=0), FRONTAL_AXES)
     for _ in range(_ROUNDS):
         pose = _frame_of(points, pose.tip)
+    _check_nose(points, pose)
     return pose
+
+
+def _check_nose(points: Vector, pose: Pose) -> None:
+    """Raises ``NO_FACE`` when what stood out, seen from the front, does not when seen from before its own face."""
+    right, up, forward = ((points - pose.tip) @ pose.axes.T).T
+    at_tip = forward[np.hypot(right, up) < _NOSE_REACH]
+    level = (np.abs(up) < _NOSE_REACH) & (forward > -MAX_SIDE)
+    for side in (-NOSE_HALF_WIDTH, NOSE_HALF_WIDTH):
+        beside = forward[level & (np.abs(right - side) < _NOSE_REACH / 2)]
+        if len(at_tip) and len(beside) and float(at_tip.max() - np.median(beside)) < MIN_SIDE:
+            raise refuse("NO_FACE", "what stands out of the skin does not do so as a nose in a face")
 
 
 def _outer_skin(skin: Skin, nose: Vector) -> tuple[Vector, FloatArray]:
@@ -130,9 +142,7 @@ def _frame_of(points: Vector, tip: Vector) -> Pose:
     face = points[np.linalg.norm(points - tip, axis=1) < FACE_RADIUS]
     if len(face) < _MIN_POINTS:
         return Pose(tip, FRONTAL_AXES)
-    right, offset, asymmetry = _symmetry_plane(face, tip)
-    if asymmetry > MOST_ASYMMETRY:
-        raise refuse("NO_FACE", f"what stands out is no nose: its sides differ by {asymmetry:.1f} mm")
+    right, offset = _symmetry_plane(face, tip)
     toward = np.linalg.eigh(np.cov(face.T))[1][:, 0]
     toward = toward * np.sign(toward @ FRONTAL_AXES[2])
     toward = toward - (toward @ right) * right
@@ -142,10 +152,8 @@ def _frame_of(points: Vector, tip: Vector) -> Pose:
     return Pose(foremost - (foremost @ right - offset) * right, np.array([right, np.cross(toward, right), toward]))
 
 
-def _symmetry_plane(points: Vector, tip: Vector) -> tuple[Vector, float, float]:
-    """(normal, offset, asymmetry) of the plane near the tip about which the points are most symmetric.
-
-    The normal is to the left; asymmetry is the mean distance of mirrored points to the surface, in millimetres.
+def _symmetry_plane(points: Vector, tip: Vector) -> tuple[Vector, float]:
+    """(normal, offset) of the plane near the tip about which the points are most symmetric, normal to the left.
 
     A face is round, and a plane turned about its vertical axis mirrors most of it onto itself as well: descent alone
     stops anywhere, so a coarse search over all turns comes first.
@@ -165,11 +173,11 @@ def _symmetry_plane(points: Vector, tip: Vector) -> tuple[Vector, float, float]:
     turns = [np.array([yaw, roll, 0.0]) for yaw in _YAWS for roll in _ROLLS]
     start = min(turns, key=asymmetry)
     simplex = start + np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 2.0]])
-    found = minimize(
+    best = minimize(
         asymmetry, start, method="Nelder-Mead", options={"initial_simplex": simplex, "maxfev": 120, "xatol": 0.05}
-    )
-    normal = _turned_left(found.x[0], found.x[1])
-    return normal, float(tip @ normal + found.x[2]), float(found.fun)
+    ).x
+    normal = _turned_left(best[0], best[1])
+    return normal, float(tip @ normal + best[2])
 
 
 def _turned_left(yaw: float, roll: float) -> Vector:

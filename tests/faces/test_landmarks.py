@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from config.errors import EncoderError, TrainingError
 from inference import networks
 from inference.encoders.bundle import Bundle
-from inference.imaging.head_frame import LANDMARKS, load_finder
-from inference.imaging.skin import find_skin
+from inference.imaging.head_frame import LANDMARKS, Landmarks, load_finder
+from inference.imaging.skin import Skin, find_skin
 from inference.networks.landmarks import STRIDE, gaussian_maps, peaks
 from tests.imaging.heads import head
 from training.faces.fitting import Length
 from training.faces.landmarks import LANDMARK_SEED, Draws, Task, heat_map_loss, main, train
 from training.faces.scans import Plan, Scan, scans_in, split
+from training.studies.landmarks import FLOOR, NETWORK, OUTLINE, Look, looks, summed
 
 TINY = Task(persons=2, edge=16, spacing=14.0, channels=8, depth=1, seed=7792)
 LENGTH = Length(steps=4, batch=2, checkpoint=2, seed=1)
@@ -214,3 +215,47 @@ def test_the_command_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--persons", "2"])
     assert "--out" in capsys.readouterr().err
     assert LANDMARK_SEED == 7712
+
+
+class AlwaysThere:
+    """Finds the same landmarks in whatever it is shown."""
+
+    def find(self, skin: Skin) -> Landmarks:
+        eyes, corners = [[31.0, -70.0, 36.0], [-31.0, -70.0, 36.0]], [[24.0, -85.0, -32.0], [-24.0, -85.0, -32.0]]
+        points = np.array([*eyes, [0.0, -110.0, 0.0], *corners])
+        return Landmarks(points, np.full(5, 0.9))
+
+
+def test_the_study_measures_distances_from_the_truth_in_any_position() -> None:
+    told: list[int] = []
+    lain = list(looks(AlwaysThere(), "head-mr", "default", 2, 7794, False, told.append))
+    turned = list(looks(AlwaysThere(), "head-mr", "default", 2, 7794, True, told.append))
+    assert told == [1, 1, 1, 1]
+    assert [one.person for one in lain] == [one.person for one in turned] == [1, 2]
+    for one in (*lain, *turned):
+        assert one.believed
+        assert np.isfinite(one.errors[NETWORK]).all() == one.whole
+    # A head that lies straight is near where most noses are; one that was turned is not.
+    assert np.nanmax(lain[0].errors[NETWORK]) < 80.0 < np.nanmax([one.errors[NETWORK] for one in turned])
+    assert lain[0].errors[OUTLINE][2] < 25.0
+    assert np.isnan(lain[0].errors[OUTLINE][[0, 1, 3, 4]]).all()
+
+
+def test_figures_of_the_study_are_means_with_intervals_over_persons() -> None:
+    nothing = np.full(5, np.nan)
+    found = [
+        Look(n, {NETWORK: np.full(5, float(n)), OUTLINE: nothing}, np.full((5, 3), 10.0 * (n % 2)), n != 4, n > 1)
+        for n in range(1, 5)
+    ]
+    group = summed(found, 200, 0)
+    eye = group.error[NETWORK]["left eye"]
+    assert eye.value == pytest.approx(2.5)
+    assert eye.low is not None
+    assert eye.high is not None
+    assert 1.0 <= eye.low < 2.5 < eye.high <= 4.0
+    assert (eye.n, eye.patients) == (4, 4)
+    assert group.error[OUTLINE]["nose tip"].value is None
+    # Nobody's own place counts for the mean that it is measured from: one like it is left, and two unlike it.
+    assert group.error[FLOOR]["nose tip"].value == pytest.approx(np.sqrt(3) * 20.0 / 3.0)
+    assert group.believed.value == pytest.approx(2 / 3)
+    assert group.wrongly.value == 1.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from training.cohort.head.frame import Head
-from training.cohort.implicit import Chain, Ellipsoid, Shape
+from training.cohort.implicit import Chain, Ellipsoid, Matrix, Shape
 
 Clutter = Callable[[Head, np.random.Generator], Sequence[Shape]]
 
@@ -44,14 +44,19 @@ def hand(head: Head, rng: np.random.Generator) -> list[Shape]:
     across = np.cross(inward, [0.0, 1.0, 0.0])
     across /= np.linalg.norm(across)
     size = rng.uniform(0.85, 1.15)
-    shapes: list[Shape] = [Chain([palm - 22 * size * across, palm + 22 * size * across], 17.0 * size)]
+    shapes: list[Shape] = [_rod(palm - 22 * size * across, palm + 22 * size * across, 17.0 * size, 17.0 * size)]
     for place in (-27, -9, 9, 27):
         start = palm + place * size * across
         bend = rng.normal(0.0, 0.15, 3)
-        shapes.append(Chain([start, start + (80 * size) * (inward + bend)], [9.0 * size, 6.5 * size]))
-    shapes.append(Chain([palm - 24 * size * across, palm - 50 * size * across + 32 * size * inward], 9.0 * size))
-    shapes.append(Chain([palm, palm - 170 * (inward + rng.normal(0, 0.2, 3))], [25.0 * size, 36.0 * size]))
+        shapes.append(_rod(start, start + (80 * size) * (inward + bend), 9.0 * size, 6.5 * size))
+    thumb = palm - 24 * size * across
+    shapes.append(_rod(thumb, thumb + size * (32 * inward - 26 * across), 9.0 * size, 9.0 * size))
+    shapes.append(_rod(palm, palm - 170 * (inward + rng.normal(0, 0.2, 3)), 25.0 * size, 36.0 * size))
     return shapes
+
+
+def _rod(start: Matrix, end: Matrix, radius: float, end_radius: float) -> Chain:
+    return Chain([start.tolist(), end.tolist()], [radius, end_radius])
 
 
 def tube(head: Head, rng: np.random.Generator) -> list[Shape]:
