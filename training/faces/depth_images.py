@@ -171,10 +171,10 @@ def visit_of(row: Row) -> str:
 
 
 def write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """A PNG file that is on the disk when this returns."""
+    """A PNG file that is on the disk when this returns; its grey in three channels, or it would be no photograph."""
     import cv2
 
-    good, content = cv2.imencode(".png", pixels)
+    good, content = cv2.imencode(".png", np.repeat(pixels[..., None], 3, axis=2))
     assert good, "a grey image of some size can be written"
     with whole_file(path) as file:
         file.write(content.tobytes())

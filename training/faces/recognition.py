@@ -172,7 +172,7 @@ def _from(out: Path, cache: Manifest, row: Row, size: int) -> Row:
     if row.split != TRAIN:
         cut = out / "held-out" / f"{size}" / f"{path.parent.name}.png"
         if not cut.is_file():
-            write_image(cut, middle(decode(path, LoadOptions()), size))
+            write_image(cut, middle(decode(path, LoadOptions())[..., 0], size))
         path = cut
     return replace(row, path=os.path.relpath(path.absolute(), out.absolute()))
 
