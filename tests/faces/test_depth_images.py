@@ -13,8 +13,7 @@ import pytest
 from config.errors import StorageError
 from inference.imaging.depth import face_depth
 from inference.imaging.depth_image import Camera, DepthSpec, Turn, adjusted, seen_share
-from tests.faces.scans import TURNS, Solid, solid
-from tests.imaging.heads import head
+from tests.faces.scans import TURNS, Solid, face_of, solid
 from training.faces.depth_images import DepthCache, visit_of, write_image
 from training.faces.source_domain import drawn_faces
 from training.learning.catalogue import Image
@@ -31,7 +30,7 @@ def _nobody(done: int, total: int) -> None:
 
 def test_near_is_bright_and_background_is_nothing() -> None:
     camera = Camera(DepthSpec(128), renderer="cpu")
-    face = camera.find(head())
+    face = face_of(70.0)
     depth = face_depth(face, size=128, renderer="cpu")
     (taken,) = camera.take(face, [Turn()])
     shown = taken.pixels > 0
@@ -44,18 +43,18 @@ def test_near_is_bright_and_background_is_nothing() -> None:
 
 def test_every_camera_sees_the_same_piece_of_skin() -> None:
     camera = Camera(DepthSpec(96), renderer="cpu")
-    face = camera.find(head())
+    face = face_of(70.0)
     frontal, up, down = camera.take(face, [Turn(), Turn(pitch=20.0), Turn(pitch=-20.0)])
     for turned in (up, down):
-        solid_ = cv2.morphologyEx((turned.pixels > 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9)))
-        assert (solid_ > 0).sum() < 1.02 * (turned.pixels > 0).sum(), "what comes closer left a hole"
+        closed = cv2.morphologyEx((turned.pixels > 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9)))
+        assert (closed > 0).sum() < 1.02 * (turned.pixels > 0).sum(), "what comes closer left a hole"
     assert frontal.seen == 1.0
 
 
 @pytest.mark.egl
 def test_both_renderers_take_the_same_image() -> None:
     cameras = [Camera(DepthSpec(96), renderer=name) for name in ("cpu", "vtk")]
-    face = cameras[0].find(head())
+    face = face_of(70.0)
     first, second = (next(iter(camera.take(face, [Turn(pitch=10.0)]))).pixels.astype(int) for camera in cameras)
     assert np.mean(np.abs(first - second) > 4) < 0.01
 
@@ -72,7 +71,7 @@ def test_adjustment_stretches_what_is_above_the_floor() -> None:
 def test_what_is_separated_is_not_seen() -> None:
     whole = Camera(SPEC, renderer="cpu")
     half = Camera(SPEC, separate=lambda depth: np.arange(64)[None, :] * np.ones((64, 1)) < 32, renderer="cpu")
-    face = whole.find(head())
+    face = face_of(70.0)
     (all_of_it,), (part,) = whole.take(face, [Turn()]), half.take(face, [Turn()])
     assert not part.pixels[:, 32:].any() and part.pixels[:, :32].any()
     assert part.seen == pytest.approx(all_of_it.seen / 2, abs=0.02)
@@ -87,7 +86,7 @@ def test_only_the_middle_of_a_face_counts_as_seen() -> None:
 
 @pytest.mark.parametrize("values", [{"image": 16}, {"threshold": -500.0}, {"threshold": 0.0}, {"floor": -1.0}])
 def test_no_spec_is_beyond_sense(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="goes from|between"):
+    with pytest.raises(ValueError, match=r"goes from|between"):
         DepthSpec(**values)  # type: ignore[arg-type]
 
 
