@@ -56,8 +56,9 @@ def picture(image: LoadedSeries, side: Side, size: int, allowed: Sequence[str] =
     kind = kind_of_picture(image, side)
     if kind not in (allowed or KINDS[side]):
         said = ", ".join(allowed or KINDS[side])
+        shows = kind or f"a {image.kind} of {image.modality or 'no modality'}"
         raise ImagingError(
-            f"a {side} is seen in {said}; this is {kind or f'a {image.kind} of {image.modality or 'no modality'}'}",
+            f"this encoder sees a {side} in {said}, and the image is {shows}",
             reason="ENCODER_KIND",
         )
     require_pixels(image)

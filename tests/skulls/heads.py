@@ -45,9 +45,7 @@ def films(number: int, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[
     truth: list[FloatArray] = []
     with _bone_beside(when, truth, monkeypatch):
         found = skull_film.skull_films(who, when)
-    return [
-        Film(one.view, one.image.astype(np.float32) / 4095, bone) for one, bone in zip(found, truth, strict=True)
-    ]
+    return [Film(one.view, one.image.astype(np.float32) / 4095, bone) for one, bone in zip(found, truth, strict=True)]
 
 
 @contextmanager

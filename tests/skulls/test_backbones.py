@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def test_it_has_the_published_number_of_parameters(name: str) -> None:
 def test_vgg16_has_the_published_number_of_parameters() -> None:
     """With its three fully connected layers on 7 x 7 x 512."""
     widths = (7 * 7 * 512, 4096, 4096, CLASSES)
-    classifier = sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False))
+    classifier = sum((a + 1) * b for a, b in itertools.pairwise(widths))
     assert parameters(on_paper("vgg16")) + classifier == 138_357_544
 
 

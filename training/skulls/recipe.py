@@ -96,7 +96,8 @@ class SkullStage(_Table):
     network
         None for the face branch's twin.
     start
-        ``face``: the weights that the face branch ended with; else a file of safetensors, or nothing.
+        ``face``: the weights that the face branch ended with; else a file of safetensors, or nothing: as its network
+        starts by itself.
     patients
         persons in a batch, each with one skull, and the face of another visit.
     triplets
