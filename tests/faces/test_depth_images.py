@@ -149,11 +149,7 @@ def test_what_a_killed_process_left_behind_is_made_anew(tmp_path: Path) -> None:
 
 def test_other_poses_and_another_spec_are_other_images(tmp_path: Path) -> None:
     scan = solid(70.0)
-    caches = [
-        DepthCache(tmp_path, SPEC),
-        DepthCache(tmp_path, DepthSpec(48)),
-        DepthCache(tmp_path, replace(SPEC, floor=9)),
-    ]
+    caches = [DepthCache(tmp_path, spec) for spec in (SPEC, DepthSpec(48), replace(SPEC, floor=9))]
     paths = {next(made.manifest.rows()).path for cache in caches if (made := cache.fill([scan], 1, _nobody)).manifest}
     made = caches[0].fill([replace(scan, turns=TURNS[:1])], 1, _nobody)
     assert made.manifest is not None

@@ -31,31 +31,33 @@ def _batches(
     return GroupBatches(pools, sampler, seed, epochs * epoch), owners, epoch
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(COUNTS, st.integers(2, 8), st.integers(2, 6), st.integers(0, 2**31))
-def test_a_batch_is_one_subgroup_each_of_different_patients(images: list[int], e: int, l: int, seed: int) -> None:
-    batches, owners, _ = _batches(images, Sampler(patients=l, images=e), seed)
+def test_a_batch_is_one_subgroup_each_of_different_patients(
+    images: list[int], size: int, patients: int, seed: int
+) -> None:
+    batches, owners, _ = _batches(images, Sampler(patients=patients, images=size), seed)
     for number in range(len(batches)):
         draws = batches.batch(number)
-        patients = [int(owners[draw.image]) for draw in draws]
-        assert len(draws) == e * min(l, len(images))
-        assert set(Counter(patients).values()) == {e}
+        whose = [int(owners[draw.image]) for draw in draws]
+        assert len(draws) == size * min(patients, len(images))
+        assert set(Counter(whose).values()) == {size}
         assert len({draw.seed for draw in draws}) == len(draws)
         assert all(draw.paired for draw in draws)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(COUNTS, st.integers(2, 8), st.integers(2, 6), st.integers(0, 2**31))
-def test_no_image_comes_twice_in_an_epoch(images: list[int], e: int, l: int, seed: int) -> None:
-    batches, owners, epoch = _batches(images, Sampler(patients=l, images=e), seed)
+def test_no_image_comes_twice_in_an_epoch(images: list[int], size: int, patients: int, seed: int) -> None:
+    batches, owners, epoch = _batches(images, Sampler(patients=patients, images=size), seed)
     for first in (0, epoch):
         seen = Counter(draw.image for number in range(first, first + epoch) for draw in batches.batch(number))
         for image, times in seen.items():
             # Only who has fewer images than a subgroup is shown some of them again.
-            assert times == 1 or images[owners[image]] < e
+            assert times == 1 or images[owners[image]] < size
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=12), st.integers(2, 6), st.integers(0, 2**31))
 def test_an_epoch_has_as_many_batches_as_subgroups_can_fill(counts: list[int], patients: int, seed: int) -> None:
     plan = epoch_plan(counts, patients, np.random.default_rng(seed))
