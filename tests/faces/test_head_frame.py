@@ -38,15 +38,16 @@ from training.faces.truth import FaceTruth, face_truth
 DIALS = Dials(
     head_ct=HeadCtDials(matrix=(112,), spacing=(2.2, 2.4), tilt_sd=2.0, brow=0.0, short=0.0, gap=0.0, gantry=0.0)
 )
-TURNS = {
-    "tilted by 30 degrees": (30.0, 0.0, 0.0),
-    "leaning by 30 degrees": (0.0, 30.0, 0.0),
-    "turned aside by 30 degrees": (0.0, 0.0, 30.0),
-    "upside down by its header": (0.0, 180.0, 0.0),
+# As degrees about x, y and z of the patient. Those by its header are what a wrong Image Orientation (Patient) does.
+TILTS = {"tilted by 30 degrees": (30.0, 0.0, 0.0), "leaning by 30 degrees": (0.0, 30.0, 0.0)}
+LIES = {
     "backwards by its header": (0.0, 0.0, 180.0),
     "on its face by its header": (180.0, 0.0, 0.0),
     "along another axis by its header": (90.0, 0.0, 90.0),
 }
+# What the outline of a head alone cannot tell.
+HARD = {"turned aside by 30 degrees": (0.0, 0.0, 30.0), "upside down by its header": (0.0, 180.0, 0.0)}
+TURNS = TILTS | LIES | HARD
 
 
 @cache
@@ -85,9 +86,20 @@ def reason(volume: LoadedSeries, finder: Told | None = None) -> str:
     return caught.value.reason
 
 
+@cache
+def straight() -> Face:
+    volume, truth = scan()
+    return find_face(volume, finder=Told(truth.points))
+
+
 def is_that_face(face: Face, truth: FaceTruth, turn: NDArray[np.float64]) -> None:
-    assert np.linalg.norm(face.pose.tip - turn @ truth.points[2]) < 7.0
-    assert angle_between(face.pose.axes, truth.axes @ turn.T) < 14.0
+    """The tip that is found lies where the nose is some millimetres wide: behind its foremost point."""
+    axes = truth.axes @ turn.T
+    right, up, forward = axes @ (face.pose.tip - turn @ truth.points[2])
+    assert abs(right) < 6.0
+    assert abs(up) < 8.0
+    assert -19.0 < forward < 3.0
+    assert angle_between(face.pose.axes, axes) < 14.0
 
 
 @pytest.mark.parametrize("name", TURNS)
@@ -96,23 +108,25 @@ def test_with_landmarks_a_head_lies_as_it_likes(name: str) -> None:
     turn = Rotation.from_euler("xyz", TURNS[name], degrees=True).as_matrix()
     face = find_face(moved(volume, turn), finder=Told(truth.points @ turn.T))
     is_that_face(face, truth, turn)
-    straight = find_face(volume, finder=Told(truth.points))
-    shown, expected = (face_depth(one, size=48, renderer="cpu") for one in (face, straight))
+    assert angle_between(face.pose.axes, straight().pose.axes @ turn.T) < 3.0
+    shown, expected = (face_depth(one, size=32, renderer="cpu") for one in (face, straight()))
     both = shown.mask & expected.mask
     assert both.sum() > 0.85 * (shown.mask | expected.mask).sum()
     assert np.corrcoef(shown.depth[both], expected.depth[both])[0, 1] > 0.97
 
 
-@pytest.mark.parametrize("name", TURNS)
-def test_without_landmarks_it_is_handled_or_refused_by_name(name: str) -> None:
+@pytest.mark.parametrize("name", TILTS)
+def test_without_landmarks_a_tilted_head_is_found(name: str) -> None:
     volume, truth = scan()
-    turn = Rotation.from_euler("xyz", TURNS[name], degrees=True).as_matrix()
-    try:
-        face = find_face(moved(volume, turn))
-    except ImagingError as error:
-        assert error.reason in {"NO_FACE", "FACE_CUT"}
-    else:
-        assert np.linalg.norm(face.pose.tip - turn @ truth.points[2]) < 12.0
+    turn = Rotation.from_euler("xyz", TILTS[name], degrees=True).as_matrix()
+    is_that_face(find_face(moved(volume, turn)), truth, turn)
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_without_landmarks_a_head_whose_header_lies_is_refused(name: str) -> None:
+    volume, _ = scan()
+    turn = Rotation.from_euler("xyz", LIES[name], degrees=True).as_matrix()
+    assert reason(moved(volume, turn)) == "NO_FACE"
 
 
 def test_a_prone_patient_is_found_by_the_patients_own_axes() -> None:
@@ -131,7 +145,7 @@ def test_a_head_on_a_rest_is_found(rest: str) -> None:
 
 def test_a_head_cut_at_the_chin_has_a_face_that_ends_there() -> None:
     volume, truth = scan(missing_below=25.0)
-    whole, cut = find_face(scan()[0]), find_face(volume)
+    whole, cut = straight(), find_face(volume)
     is_that_face(cut, truth, np.eye(3))
     shown = [face_depth(one, size=64, renderer="cpu").mask for one in (whole, cut)]
     assert shown[1][40:].sum() < shown[0][40:].sum()
@@ -171,15 +185,13 @@ def test_air_that_is_clipped_is_air(floor: float) -> None:
 
 def test_landmarks_that_are_guesses_or_no_face_are_not_believed() -> None:
     _, truth = scan()
-    believed = head_frame(Told(truth.points).find(find_skin(scan()[0])))
-    assert believed is not None
+    assert head_frame(Landmarks(truth.points, np.ones(5))) is not None
     assert head_frame(Landmarks(truth.points, np.array([0.9, 0.9, 0.9, 0.9, CONFIDENT - 0.01]))) is None
     for points in (truth.points[[1, 0, 2, 3, 4]], truth.points * 2.0, truth.points[[0, 1, 2, 2, 2]]):
         assert head_frame(Landmarks(points, np.ones(5))) is None
     # A face that is not believed is sought by its outline.
-    straight = find_face(scan()[0])
     doubted = find_face(scan()[0], finder=Told(truth.points * 2.0))
-    np.testing.assert_array_equal(doubted.pose.tip, straight.pose.tip)
+    np.testing.assert_array_equal(doubted.pose.tip, find_face(scan()[0]).pose.tip)
     assert doubted.region is None
 
 

@@ -20,7 +20,7 @@ from training.cohort.head.today import head_of
 from training.cohort.person import person
 from training.cohort.visit import visit
 from training.faces import clutter
-from training.faces.fitting import Length
+from training.faces.fitting import Length, Machine
 from training.faces.scenes import Scenes, Stage, as_drawn, is_face, scenes_in
 from training.faces.separation import Draws, Task, mask_loss, overlaps, train
 
@@ -36,7 +36,7 @@ def quiet(*_: object) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training that ended, with its scenes."""
     out = tmp_path_factory.mktemp("separation")
-    train(TINY, LENGTH, out, quiet, "cpu")
+    train(TINY, LENGTH, out, quiet, Machine("cpu"))
     return out
 
 
@@ -88,23 +88,26 @@ def test_nose_chin_and_brow_are_face_and_neck_ear_and_crown_are_not(stage: Stage
 def test_clutter_stands_out_of_the_head_and_is_drawn_anew(stage: Stage, kind: str) -> None:
     """Every kind reaches further out than the skin somewhere, or it would never be seen."""
     make = getattr(clutter, kind)
-    outside = []
-    for seed in range(6):
-        corners = np.concatenate([np.stack(shape.box()) for shape in make(stage.head, np.random.default_rng(seed))])
-        outside.append(float(distance_to_skin(stage.head, corners).max()))
-    assert max(outside) > 5.0
-    assert len(set(outside)) > 1
+    drawn = []
+    for seed in range(3):
+        drawn.append(np.concatenate([np.stack(one.box()) for one in make(stage.head, np.random.default_rng(seed))]))
+        assert distance_to_skin(stage.head, drawn[-1]).max() > 5.0
+    assert not np.array_equal(drawn[0], drawn[1])
 
 
 def test_what_is_before_the_face_is_not_face(stage: Stage) -> None:
-    """Of many scenes some hide the face: there something is nearer than the skin, and is no face."""
+    """Some scene hides the middle of the face: there something is nearer than the skin, and is no face."""
     rng = np.random.default_rng(5)
-    hidden = 0
-    for _ in range(6):
-        found, face = stage.scene(40, rng)
-        hidden += int((found.mask & ~face)[10:28, 14:26].sum())
+    for _ in range(40):
+        found, face = stage.scene(32, rng)
         assert face.any()
-    assert hidden > 0
+        middle = np.s_[12:20, 12:20]
+        hiding = (found.mask & ~face)[middle]
+        if hiding.sum() > 4 < face[middle].sum():
+            break
+    else:
+        pytest.fail("no scene of forty hides a part of the face")
+    assert np.median(found.depth[middle][hiding]) < np.median(found.depth[middle][face[middle]]) + 15.0
 
 
 def test_planes_keep_what_is_known_and_average_only_that() -> None:

@@ -37,6 +37,14 @@ _LOG_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What to train on: one device of an ``accelerator``, and ``workers`` processes that make draws (0: this one)."""
+
+    accelerator: str = "auto"
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Length:
     """``steps`` of ``batch`` draws, a checkpoint every so many; Adam starts at ``learning_rate`` and decays to 0."""
 
@@ -75,9 +83,7 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
         raise StorageError(f"{folder} cannot be written ({error.strerror}); choose another folder") from None
 
 
-def fit(
-    network: nn.Module, loss: Loss, draw: Draw, folder: Path, length: Length, tell: Tell, accelerator: str = "auto"
-) -> None:
+def fit(network: nn.Module, loss: Loss, draw: Draw, folder: Path, length: Length, tell: Tell, machine: Machine) -> None:
     """Trains ``network`` in place, or goes on behind the last checkpoint in ``folder``.
 
     Raises
@@ -92,7 +98,7 @@ def fit(
     state = LastState(last, length.checkpoint, length.steps + 1)
     with _quiet():
         trainer = Trainer(
-            accelerator=accelerator,
+            accelerator=machine.accelerator,
             devices=1,
             max_epochs=1,
             max_steps=length.steps,
@@ -105,7 +111,7 @@ def fit(
             enable_model_summary=False,
             default_root_dir=folder,
         )
-        learner = _Learner(network, loss, draw, length)
+        learner = _Learner(network, loss, draw, length, machine.workers)
         trainer.fit(learner, ckpt_path=str(last) if going_on else None)
         # The end is a place to go on from as well: a command that was repeated trains no further.
         trainer.save_checkpoint(last)
@@ -113,13 +119,17 @@ def fit(
 
 
 class _Learner(LightningModule):
-    def __init__(self, network: nn.Module, loss: Loss, draw: Draw, length: Length) -> None:
+    def __init__(self, network: nn.Module, loss: Loss, draw: Draw, length: Length, workers: int) -> None:
         super().__init__()
         self.network, self._loss, self._draw, self._length = network, loss, draw, length
+        self._workers = workers
         self.batches_seen = 0
 
     def train_dataloader(self) -> DataLoader[Item]:
-        return DataLoader(_Drawn(self._draw), batch_sampler=_Batches(self.batches_seen, self._length))
+        batches = _Batches(self.batches_seen, self._length)
+        return DataLoader(
+            _Drawn(self._draw), batch_sampler=batches, num_workers=self._workers, pin_memory=torch.cuda.is_available()
+        )
 
     def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
         torch.manual_seed(seed_of(self._length.seed, "batch", self.batches_seen))

@@ -26,7 +26,7 @@ from inference.imaging.head_frame import BUNDLE, LANDMARKS, NETWORK, LandmarkFin
 from inference.networks.landmarks import STRIDE, gaussian_maps
 from inference.types import FloatArray
 from training.faces.bundling import About, write_bundle
-from training.faces.fitting import Item, Length, claim, fit
+from training.faces.fitting import Item, Length, Machine, claim, fit
 from training.faces.scans import Plan, Scan, scans_in, split
 from training.learning.catalogue import Tell
 from training.learning.seeds import stream
@@ -178,7 +178,7 @@ def errors_of(finder: LandmarkFinder, scans: Sequence[Scan]) -> tuple[NDArray[np
     return np.array(distances), np.array(confidences)
 
 
-def train(task: Task, length: Length, out: Path, tell: Tell, accelerator: str = "auto") -> Path:
+def train(task: Task, length: Length, out: Path, tell: Tell, machine: Machine) -> Path:
     """Makes phantoms, trains and exports; goes on with what is there. Returns the bundle's folder.
 
     Raises
@@ -191,7 +191,7 @@ def train(task: Task, length: Length, out: Path, tell: Tell, accelerator: str = 
     learnt, held_out = split(scans, HELD_OUT)
     torch.manual_seed(length.seed)
     network = networks.build(NETWORK, task.network)
-    fit(network, heat_map_loss, Draws(learnt, task), out, length, tell, accelerator)
+    fit(network, heat_map_loss, Draws(learnt, task), out, length, tell, machine)
     finder = LandmarkFinder(network, task.edge, task.spacing)
     faces = [scan for scan in held_out if scan.present.all()]
     about = About(
@@ -238,11 +238,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=int, default=100, help="steps between two checkpoints")
     parser.add_argument("--seed", type=int, default=LANDMARK_SEED, help="of the persons; no other use may share it")
     parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--workers", type=int, default=0, help="processes that make what the network sees")
     chosen = parser.parse_args(arguments)
     task = Task(chosen.persons, chosen.edge, chosen.spacing, chosen.channels, chosen.depth, chosen.seed)
     length = Length(chosen.steps, chosen.batch, chosen.learning_rate, chosen.checkpoint, chosen.seed)
     with stages() as tell:
-        bundle = train(task, length, chosen.out, tell, chosen.accelerator)
+        bundle = train(task, length, chosen.out, tell, Machine(chosen.accelerator, chosen.workers))
     Console().print(str(bundle), markup=False, highlight=False)
 
 

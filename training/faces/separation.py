@@ -25,7 +25,7 @@ from inference.imaging.face_mask import BUNDLE, NETWORK, FaceSeparator, planes_o
 from inference.imaging.pose import FRONTAL_AXES, Pose
 from inference.types import FloatArray
 from training.faces.bundling import About, write_bundle
-from training.faces.fitting import Item, Length, Loss, claim, fit
+from training.faces.fitting import Item, Length, Loss, Machine, claim, fit
 from training.faces.scenes import Scenes, as_drawn, scenes_in
 from training.learning.catalogue import Tell
 from training.learning.seeds import stream
@@ -120,7 +120,7 @@ def _map(depth: FloatArray, mask: NDArray[np.bool_]) -> DepthMap:
     return DepthMap(depth, mask, EXTENT_MM / len(mask), Pose(np.zeros(3), FRONTAL_AXES), "cpu")
 
 
-def train(task: Task, length: Length, out: Path, tell: Tell, accelerator: str = "auto") -> Path:
+def train(task: Task, length: Length, out: Path, tell: Tell, machine: Machine) -> Path:
     """Sets the scenes, trains and exports; goes on with what is there. Returns the bundle's folder.
 
     Raises
@@ -135,7 +135,7 @@ def train(task: Task, length: Length, out: Path, tell: Tell, accelerator: str = 
     learnt, held_out = scenes[:first], scenes[first:]
     torch.manual_seed(length.seed)
     network = networks.build(NETWORK, task.network)
-    fit(network, mask_loss(), Draws(learnt, task), out, length, tell, accelerator)
+    fit(network, mask_loss(), Draws(learnt, task), out, length, tell, machine)
     about = About(
         name=BUNDLE,
         version="1.0",
@@ -182,11 +182,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=int, default=100, help="steps between two checkpoints")
     parser.add_argument("--seed", type=int, default=SEPARATION_SEED, help="of the persons; no other use may share it")
     parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--workers", type=int, default=0, help="processes that make what the network sees")
     chosen = parser.parse_args(arguments)
     task = Task(chosen.persons, chosen.scenes, chosen.size, chosen.channels, chosen.depth, chosen.seed)
     length = Length(chosen.steps, chosen.batch, chosen.learning_rate, chosen.checkpoint, chosen.seed)
     with stages() as tell:
-        bundle = train(task, length, chosen.out, tell, chosen.accelerator)
+        bundle = train(task, length, chosen.out, tell, Machine(chosen.accelerator, chosen.workers))
     Console().print(str(bundle), markup=False, highlight=False)
 
 
