@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -102,7 +103,14 @@ class FaceNetworkEncoder:
         self.name, self.version, self.dimension = manifest.name, manifest.version, manifest.dimension
         self.spec, self._runtime, self._camera = spec, runtime, camera
         self._modalities = manifest.model.modalities if manifest.model else ()
+        self._views: Sequence[Turn] = VIEWS[: spec.views]
         self._lock = threading.Lock()
+
+    def seen_from(self, turn: Turn) -> FaceNetworkEncoder:
+        """The same encoder with another view in place of its own: for tests of what a pose changes, not to serve."""
+        other = copy(self)
+        other._views = (turn,)
+        return other
 
     def accepts(self, series: SeriesHeader) -> bool:
         return series.modality in self._modalities
@@ -130,7 +138,7 @@ class FaceNetworkEncoder:
 
     def _encode(self, image: LoadedSeries) -> Encoding | None:
         face = self._camera.find(image)
-        taken = list(self._camera.take(face, VIEWS[: self.spec.views]))
+        taken = list(self._camera.take(face, self._views))
         features = self._features(np.stack([middle(one.pixels, self.spec.size) for one in taken]))
         length = float(np.linalg.norm(features))
         if not length > 1e-9:

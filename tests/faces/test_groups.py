@@ -33,9 +33,7 @@ def _batches(
 
 @settings(deadline=None, max_examples=30)
 @given(COUNTS, st.integers(2, 8), st.integers(2, 6), st.integers(0, 2**31))
-def test_a_batch_is_one_subgroup_each_of_different_patients(
-    images: list[int], size: int, patients: int, seed: int
-) -> None:
+def test_a_batch_is_one_subgroup_of_each_patient(images: list[int], size: int, patients: int, seed: int) -> None:
     batches, owners, _ = _batches(images, Sampler(patients=patients, images=size), seed)
     for number in range(len(batches)):
         draws = batches.batch(number)
