@@ -72,6 +72,7 @@ def command_line() -> typer.Typer:
         relinking,
         running,
         seeing,
+        skulls,
         training,
     )
 

@@ -109,7 +109,9 @@ class SkullFaceEncoder:
         from inference.imaging.series import kind_of
 
         kind = kind_of(series.instances[0]) if series.instances else None
-        shown = {"radiograph": {"film"}, "photograph": {"photo"}, "volume": {"bone-depth", "skin-depth"}}.get(kind or "")
+        shown = {"radiograph": {"film"}, "photograph": {"photo"}, "volume": {"bone-depth", "skin-depth"}}.get(
+            kind or ""
+        )
         if shown is None or (kind == "volume" and series.modality != "CT"):
             return False
         return bool(shown & {*self.kinds("skull"), *self.kinds("face")})

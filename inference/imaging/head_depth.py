@@ -85,7 +85,7 @@ def _around_bone(volume: LoadedSeries) -> tuple[Grid, Vector]:
     sizes[0] = 0
     if sizes.max() * COARSE_MM**3 / 1000.0 < MIN_BONE_ML:
         raise refuse("NO_SURFACE", f"no bone as large as {MIN_BONE_ML:.0f} ml is above {BONE_HU:.0f} HU")
-    points = coarse.point_of(np.argwhere(labels == int(sizes.argmax())))
+    points = coarse.point_of(np.argwhere(labels == int(sizes.argmax())).astype(np.float64))
     front = points[points[:, 1] < points[:, 1].min() + _FACE_MM]
     start = np.array([front[:, 0].mean(), front[:, 1].min(), front[:, 2].mean()])
     return resample(volume, FINE_MM, start - _REACH_MM, start + _REACH_MM, AIR_HU), start

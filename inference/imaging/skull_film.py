@@ -84,7 +84,7 @@ def _head(film: FloatArray) -> Mask:
     labels, sizes = _parts(body)
     if not len(sizes) or sizes.max() < _LEAST_HEAD * film.size:
         raise refuse("NO_SURFACE", "nothing on the film is as large as a head")
-    return labels == 1 + int(sizes.argmax())
+    return np.asarray(labels == 1 + int(sizes.argmax()), bool)
 
 
 def _bone(film: FloatArray, head: Mask) -> Mask:

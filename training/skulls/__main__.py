@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train.add_argument("--processes", type=int, default=2, help="processes that make phantoms")
     chosen = parser.parse_args(arguments)
 
+    from training.skulls.fitting import Hardware
     from training.skulls.recipe import read_recipe
-    from training.skulls.run import Hardware
     from training.skulls.run import train as run
     from training.skulls.showing import table
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from config.errors import ImagingError
 from inference.encoders.skull_pictures import Picture, Side, picture
-from inference.types import LoadedSeries
+from inference.types import FloatArray, LoadedSeries
 from inference.whole_file import whole_file
 from training.cohort.cohort import StudyPlan, make_study, writing
 from training.cohort.nuisance import dials_of
@@ -27,6 +27,7 @@ from training.learning.catalogue import Tell
 from training.learning.locks import exclusive
 from training.processes import in_order
 from training.skulls.recipe import kind_and_view
+from training.skulls.retrieval import Faces
 
 _JOURNAL = "pictures.jsonl"
 # What kind of study shows what.
@@ -109,6 +110,12 @@ class Album:
         """uint8 (3, size, size)."""
         stored = np.load(self._folder / one.file, allow_pickle=False)
         return np.array(np.broadcast_to(stored, (3, *stored.shape[1:])))
+
+
+def faces_of(shown: Sequence[Shown], vectors: FloatArray) -> Faces:
+    """Pictures with their embeddings, as searches take them."""
+    persons, visits = (np.array([getattr(one, name) for one in shown], np.int64) for name in ("person", "visit"))
+    return Faces(persons, visits, vectors)
 
 
 def make_album(folder: Path, plan: AlbumPlan, processes: int, tell: Tell, stage: str = "pictures") -> Album:

@@ -24,7 +24,7 @@ from inference.encoders.skull_pictures import Side
 from training.learning.catalogue import Tell
 from training.learning.provenance import commit
 from training.learning.toml_text import to_toml
-from training.skulls.album import Album
+from training.skulls.album import Album, faces_of
 from training.skulls.fitting import scaled
 from training.skulls.recipe import SkullRecipe
 from training.skulls.retrieval import Faces, Retrieval, measured, searches_of
@@ -103,8 +103,7 @@ def sides_of(
             part = shown[start : start + _BATCH]
             vectors.append(encoder.embed([scaled(album.pixels(one), encoder.size(side)) for one in part], side))
             tell(f"{stage}, {side}s", start + len(part), len(shown))
-        numbers = (np.array([getattr(one, name) for one in shown], np.int64) for name in ("person", "visit"))
-        found.append(Faces(*numbers, np.concatenate(vectors)))
+        found.append(faces_of(shown, np.concatenate(vectors)))
     return found[0], found[1]
 
 

@@ -28,13 +28,13 @@ from training.learning.catalogue import Tell
 from training.learning.losses import build_losses
 from training.learning.recipe import Network
 from training.learning.seeds import stream
-from training.skulls.album import Album, AlbumPlan, Shown, make_album
+from training.skulls.album import Album, AlbumPlan, Shown, faces_of, make_album
 from training.skulls.batches import FaceBatches, FrozenFaces, SkullBatches
 from training.skulls.branches import Branch, Course, CrossTriplets, FaceBranch, SkullBranch
 from training.skulls.export import Outcome, Trained, export_bundle
 from training.skulls.fitting import Hardware, HeldOut, Say, fit, scaled
 from training.skulls.recipe import FaceStage, SkullRecipe, SkullStage
-from training.skulls.retrieval import Faces, mean_reciprocal_rank, searches_of
+from training.skulls.retrieval import mean_reciprocal_rank, searches_of
 
 _BATCH = 32
 SPLITS = ("train", "validation", "test")
@@ -112,12 +112,6 @@ def split_persons(recipe: SkullRecipe) -> dict[str, list[int]]:
                 reason="SPLIT_EMPTY",
             )
     return {name: sorted(persons) for name, persons in found.items()}
-
-
-def faces_of(shown: Sequence[Shown], vectors: FloatArray) -> Faces:
-    """Pictures with their embeddings, as searches take them."""
-    persons, visits = (np.array([getattr(one, name) for one in shown], np.int64) for name in ("person", "visit"))
-    return Faces(persons, visits, vectors)
 
 
 def embedded(network: nn.Module, album: Album, shown: Sequence[Shown], size: int, stage: str, tell: Tell) -> FloatArray:
