@@ -30,6 +30,7 @@ from config.errors import TrainingError
 from inference.encoders.face_network import middle
 from inference.imaging.depth_image import DepthSpec, Turn
 from inference.imaging.options import LoadOptions
+from inference.imaging.skin import SKIN_HU
 from inference.networks.depth import NAMES
 from training.faces.depth_images import LABELS, DepthCache, Refusal, Scan, Volume, write_image
 from training.faces.face_bundle import face_bundle
@@ -70,7 +71,7 @@ def train_faces(
     *,
     resume: bool = False,
     hardware: Hardware | None = None,
-    threshold: float = -350.0,
+    threshold: float = SKIN_HU,
     tell: Tell,
     say: Say,
 ) -> Outcome | None:
@@ -94,7 +95,7 @@ def train_faces(
     catalogue = catalogue_of(recipe, out, chosen.processes, tell)
     if is_first_process():
         folder.same_data(catalogue.digest)
-    data = scan_images(recipe, catalogue, out, threshold, chosen.processes, tell)
+    data = scan_images(recipe, catalogue, out, threshold=threshold, processes=chosen.processes, tell=tell)
     if data.refused:
         say(f"NO_DEPTH_IMAGE: {len(data.refused)} scans without a face to see: {_reasons(data.refused)}")
     found = train_network(recipe, data.manifest, out / "network", chosen, tell, say)
@@ -128,7 +129,7 @@ def grouped(recipe: Recipe, data: Prepared) -> Prepared:
 
 
 def scan_images(
-    recipe: Recipe, catalogue: Catalogue, out: Path, threshold: float, processes: int, tell: Tell
+    recipe: Recipe, catalogue: Catalogue, out: Path, *, threshold: float = SKIN_HU, processes: int, tell: Tell
 ) -> FaceData:
     """Depth images of the catalogue's volumes: the poses of training scans, one frontal view of all others.
 
@@ -141,11 +142,11 @@ def scan_images(
         Volume(image, _turns(recipe, number) if image.row.split == TRAIN else (Turn(),))
         for number, image in enumerate(catalogue.images)
     ]
-    return depth_data(recipe, scans, out, threshold, processes, tell)
+    return depth_data(recipe, scans, out, threshold=threshold, processes=processes, tell=tell)
 
 
 def depth_data(
-    recipe: Recipe, scans: Sequence[Scan], out: Path, threshold: float, processes: int, tell: Tell
+    recipe: Recipe, scans: Sequence[Scan], out: Path, *, threshold: float = SKIN_HU, processes: int, tell: Tell
 ) -> FaceData:
     """Depth images of scans with a split, below ``out``; held-out ones as they serve. Raises as :func:`scan_images`."""
     cache = DepthCache(out / "depth", DepthSpec(recipe.store.size, threshold))
@@ -194,7 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--manifest", type=Path, action="append", default=[], help="volumes, in place of phantoms")
     parser.add_argument("--outside", action="store_true", help="paths may leave the manifests' folders")
     parser.add_argument("--start", type=Path, help="weights.safetensors to start from, those of the source domain")
-    parser.add_argument("--threshold", type=float, default=-350.0, help="of the skin in Hounsfield units, -400 to -300")
+    parser.add_argument(
+        "--threshold", type=float, default=SKIN_HU, help="of the skin in Hounsfield units, -400 to -300"
+    )
     parser.add_argument("--persons", type=int, default=0, help="patients of each phantom cohort; the recipe's without")
     parser.add_argument("--steps", type=int, default=0, help="of the training; the recipe's without")
     parser.add_argument("--resume", action="store_true", help="go on in a folder that holds this training")

@@ -22,7 +22,7 @@ import numpy as np
 
 from inference.imaging import grid as lps
 from inference.imaging.depth import BEFORE_MM, BEHIND_MM, FACE_HEIGHT_MM, FACE_WIDTH_MM, Face
-from inference.imaging.depth_image import Camera, DepthSpec, Turn
+from inference.imaging.depth_image import Camera, Turn
 from inference.imaging.pose import FRONTAL_AXES, Pose
 from training.cohort.head.bones import vault
 from training.cohort.head.frame import Head
@@ -134,7 +134,7 @@ def train_source(
     if is_first_process():
         folder.claim(recipe, resume)
         folder.same_data(hashlib.sha256(repr([(scan.key, scan.turns) for scan in scans]).encode()).hexdigest())
-    data = depth_data(recipe, scans, out, DepthSpec().threshold, chosen.processes, tell)
+    data = depth_data(recipe, scans, out, processes=chosen.processes, tell=tell)
     return train_network(recipe, data.manifest, out / "network", chosen, tell, say)
 
 

@@ -1,8 +1,8 @@
 """Verification accuracy: the share of pairs told right at a threshold that other persons chose.
 
 The literature on faces gives the accuracy at the best threshold; that of the very pairs that are judged flatters. Here
-each half of the persons is judged at the best threshold of the other. Mated and non-mated pairs count alike however many
-there are of each, so that saying "different" to everything gives one half.
+each half of the persons is judged at the best threshold of the other. Mated and non-mated pairs count alike, however
+many there are of each, so that saying "different" to everything gives one half.
 """
 
 from __future__ import annotations
