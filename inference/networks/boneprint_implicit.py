@@ -52,8 +52,9 @@ class ImplicitSettings:
     draws: bool = True
 
     def __post_init__(self) -> None:
-        if self.width < GROUPS or self.width % GROUPS:
-            raise ValueError(f"width is {self.width}; it is a multiple of {GROUPS}")
+        # In groups of one channel, the norm behind it would erase what step and side add to every channel.
+        if self.width < 2 * GROUPS or self.width % GROUPS:
+            raise ValueError(f"width is {self.width}; it is a multiple of {GROUPS}, and {2 * GROUPS} at least")
         if not (2 <= len(self.multiples) <= 6 and min(self.multiples) >= 1 and 1 <= self.blocks <= 4):
             raise ValueError("multiples are two to six numbers of 1 or more, and blocks go from 1 to 4")
         if not (1 <= self.local <= 4096 and 1 <= self.grid <= 16 and 0 <= self.step < 1000):

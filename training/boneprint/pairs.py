@@ -109,6 +109,11 @@ class PairStore:
         return len(self.people)
 
     @property
+    def name(self) -> str:
+        """The folder's: whoever names it names what is in it."""
+        return self._folder.name
+
+    @property
     def usable(self) -> NDArray[np.int64]:
         """Numbers of the persons who were not refused."""
         return np.array([place for place, who in enumerate(self.people) if not who.refused], np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,13 +21,14 @@ from torch import nn
 
 from config.errors import StorageError, TrainingError
 from inference import networks
-from inference.networks.boneprint_sides import SIDES
+from inference.encoders.inputs import InputSpec
+from inference.networks.boneprint_sides import SIDES, Side
 from inference.whole_file import whole_file
 from training.boneprint.data import PairBatches, Persons, split_persons
 from training.boneprint.export import export_bundle
 from training.boneprint.fitting import Say, fit
 from training.boneprint.making import manifest_jobs, phantom_jobs
-from training.boneprint.pairs import Job, PairStore
+from training.boneprint.pairs import PairStore
 from training.boneprint.recipe import EXPLICIT, IMPLICIT, Optimising, Recipe
 from training.learning.catalogue import Tell
 from training.learning.locks import exclusive
@@ -89,14 +90,26 @@ def persons_of(recipe: Recipe, work: Path, processes: int, tell: Tell) -> Person
     """The recipe's pairs, made where they are not there yet, and who of them is held out."""
     own, spec = recipe.source, recipe.input_spec()
     if own.manifest:
-        jobs: Sequence[Job] = manifest_jobs(read_manifest(Path(own.manifest)), spec)
-        whose: tuple[Any, ...] = ("manifest", own.manifest)
+        store = store_in(work, spec, ("manifest", own.manifest))
+        store.fill(manifest_jobs(read_manifest(Path(own.manifest)), spec), processes, partial(tell, "pairs"))
     else:
-        jobs = phantom_jobs(own.persons, own.seed, spec, own.nuisance)
-        whose = ("phantoms", own.seed, own.nuisance)
-    store = PairStore(work / "pairs" / _digest(*whose, spec.to_mapping()), spec.size)
-    store.fill(jobs, processes, partial(tell, "pairs"))
+        store = phantoms_in(work, spec, own.persons, own.seed, own.nuisance, processes, partial(tell, "pairs"))
     return split_persons(store, own.validation, recipe.seed)
+
+
+def phantoms_in(
+    work: Path, spec: InputSpec, persons: int, seed: int, nuisance: str, processes: int,
+    tell: Callable[[int, int], None], sides: tuple[Side, ...] = SIDES,
+) -> PairStore:  # fmt: skip
+    """So many phantoms of a seed, made where they are not there yet; ``tell`` is called with (done, of how many)."""
+    store = store_in(work, spec, ("phantoms", seed, nuisance, *sides), sides)
+    store.fill(phantom_jobs(persons, seed, spec, nuisance, sides), processes, tell)
+    return store
+
+
+def store_in(work: Path, spec: InputSpec, whose: tuple[Any, ...], sides: tuple[Side, ...] = SIDES) -> PairStore:
+    """The store of pictures of that kind of those persons, however many, below a folder of work."""
+    return PairStore(work / "pairs" / _digest(*whose, spec.to_mapping()), spec.size, sides)
 
 
 def batches_of(recipe: Recipe, length: Optimising, persons: Persons, hardware: Hardware) -> PairBatches:
