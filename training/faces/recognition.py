@@ -111,10 +111,15 @@ def train_network(
 
     That bundle takes depth images; :func:`~training.faces.face_bundle.face_bundle` makes one of it that takes volumes.
     """
+    own = face_recipe(recipe, manifest)
+    return train(own, folder, resume=True, hardware=hardware, arrange=grouped, tell=tell, say=say)
+
+
+def face_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
+    """The recipe with depth images, which are pictures of one plane, in the place of its volumes."""
     source = Source(name="faces", manifest=str(manifest.path), outside=True)
     store = recipe.store.model_copy(update={"slices": 1})
-    own = recipe.model_copy(update={"sources": (source,), "store": store})
-    return train(own, folder, resume=True, hardware=hardware, arrange=grouped, tell=tell, say=say)
+    return recipe.model_copy(update={"sources": (source,), "store": store})
 
 
 def grouped(recipe: Recipe, data: Prepared) -> Prepared:

@@ -1,9 +1,9 @@
 """How many depth images of how many patients make a batch: the E x L ablation of group sampling.
 
 ``python -m training.studies.groups --out FOLDER --persons 320`` makes one set of depth images, trains the light network
-once for each of the seven ways to fill a batch of 270 (E images, a random subgroup, of each of L patients), all from the
-same weights, for as many steps, and judges them on test patients whom no training saw: a frontal image of each scan,
-probe and gallery from different visits. Differences are to 15 x 18, the published best, over the same draws of patients.
+once for each of the seven ways to fill a batch of 270 (E images, a random subgroup, of each of L patients), all from
+the same weights, for as many steps, and judges them on test patients whom no training saw: a frontal image of each
+scan, probe and gallery from different visits. Differences are to 15 x 18, the published best, over the same draws.
 
 At 112 pixels a run of all seven is a matter of hours on a CPU and of minutes on a GPU; figures are those of this size.
 A study that was stopped goes on with the same command. ``table.json`` and ``table.svg`` hold what the terminal shows.
