@@ -23,6 +23,11 @@ HARD = (
     ('name = "triplet"', 'name = "contrastive"\nmemory = 24'),
     ("checkpoint = 2", "checkpoint = 2\naccumulate = 2"),
 )
+ALIGNMENT = """[alignment]
+weight = 0.5
+teachers = { DX = "imagenet" }
+settings = { queries = 2 }
+"""
 PLAIN = (("dropout = 0.2", "dropout = 0.0"),)
 
 
@@ -85,12 +90,14 @@ def test_stopped_anywhere_and_resumed_it_ends_the_same(tmp_path: Path, stops: tu
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_judge_every_image_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alignment", ["", ALIGNMENT], ids=["plain", "aligned"])
+def test_two_processes_train_as_one_and_judge_every_image_once(tmp_path: Path, alignment: str) -> None:
+    changes = (*PLAIN, ("[optimiser]", f"{alignment}\n[optimiser]"))
     # An odd number of held-out images: a sampler that fills up would show one of them twice.
     films = write_films(tmp_path / "films", (3,) * 13 + (2, 1, 1)).parent
-    train(tiny_recipe(films, *PLAIN), tmp_path / "one", hardware=CPU, tell=quiet, say=lambda line: None)
+    train(tiny_recipe(films, *changes), tmp_path / "one", hardware=CPU, tell=quiet, say=lambda line: None)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2")
-    command = _child(films, tmp_path / "two", *PLAIN)
+    command = _child(films, tmp_path / "two", *changes)
     module = command.index("-m")
     command[command.index("1")] = "2"
     done = subprocess.run(

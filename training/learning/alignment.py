@@ -58,10 +58,11 @@ class DifferenceAlignment(nn.Module):
         self.teacher_keys = nn.Linear(teacher_channels, channels)
         self.teacher_values = nn.Linear(teacher_channels, channels)
 
-    def forward(self, student: Tensor, teacher: Tensor, modality: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, modality: Tensor, seed: int) -> Tensor:
         """The loss of local maps ``student`` (B, C, h, w) and ``teacher`` (B, Ct, ht, wt), float32, a scalar.
 
-        ``modality`` is int64 (B,) and the same for all. No gradient reaches the teacher.
+        ``modality`` is int64 (B,) and the same for all; ``seed`` draws the pairs of a large batch. No gradient reaches
+        the teacher.
 
         Raises
         ------
@@ -80,7 +81,7 @@ class DifferenceAlignment(nn.Module):
         # In full precision: a difference of two close features has few digits left in half of it.
         with torch.autocast(student.device.type, enabled=False):
             key, cue = self._key_features(student.float(), teacher.detach().float(), modality)
-            first, second = self._pairs(len(key), key.device)
+            first, second = self._pairs(len(key), key.device, seed)
             return self._contrast(key[first] - key[second], cue[first] - cue[second])
 
     def _key_features(self, student: Tensor, teacher: Tensor, modality: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,11 +91,12 @@ class DifferenceAlignment(nn.Module):
         taught = self.student.looking(self.teacher_keys(seen), modality)
         return attention @ student.flatten(2).transpose(-1, -2), taught @ self.teacher_values(seen)
 
-    def _pairs(self, images: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _pairs(self, images: int, device: torch.device, seed: int) -> tuple[Tensor, Tensor]:
         first, second = torch.triu_indices(images, images, 1, device=device).unbind(0)
         if len(first) > self.pairs:
-            chosen = torch.randperm(len(first), device=device)[: self.pairs]
-            first, second = first[chosen], second[chosen]
+            # By its own stream: all processes of a training have to draw the same pairs.
+            drawn = torch.randperm(len(first), generator=torch.Generator().manual_seed(seed))[: self.pairs].to(device)
+            first, second = first[drawn], second[drawn]
         return first, second
 
     def _contrast(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -145,10 +147,10 @@ class AlignmentByTeacher(nn.Module):
         state = dict(alignment.student.state_dict())
         return state | {"queries": state["queries"][modality : modality + 1]}
 
-    def forward(self, student: Tensor, teacher: Tensor, modality: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, modality: Tensor, seed: int) -> Tensor:
         """See :meth:`DifferenceAlignment.forward`; TrainingError ``NO_TEACHER`` for a modality without one."""
         number = int(modality[0])
         if number not in self._of_modality:
             raise TrainingError(f"modality number {number} has no teacher to align to", reason="NO_TEACHER")
-        loss: Tensor = self.alignments[self._of_modality[number]](student, teacher, modality)
+        loss: Tensor = self.alignments[self._of_modality[number]](student, teacher, modality, seed)
         return loss

@@ -85,16 +85,22 @@ class Learner(LightningModule):
     def _embed(self, images: Tensor, modality: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.teaching is None:
             return cast(Tensor, self.network(images, modality)), None
-        return cast("tuple[Tensor, Tensor | None]", self.teaching(self.network, images, modality))
+        seed = seed_of(self.recipe.seed, "pairs", self.batches_seen)
+        return cast("tuple[Tensor, Tensor | None]", self.teaching(self.network, images, modality, seed, self._of_all))
+
+    def _of_all(self, part: Tensor) -> Tensor:
+        """(B, ...) of the whole batch from this process's share of it; gradients go back to where they came from."""
+        if self.trainer.world_size == 1:
+            return part
+        found = cast(Tensor, self.all_gather(part, sync_grads=part.requires_grad))
+        # Process r took every image r, r + processes, ...: back in the batch's own order, for differences have a sign.
+        order = torch.arange(found.shape[0] * found.shape[1], device=part.device).view(found.shape[:2]).T.flatten()
+        # By numbers: the gradient of a transposed view is strided, and gloo adds up what lies in memory.
+        return found.flatten(0, 1)[order]
 
     def _losses(self, embeddings: Tensor, batch: Item) -> Tensor:
         """All processes compute the losses of all images, so that pairs and class weights are those of one process."""
-        classes, paired = batch["class"], batch["paired"]
-        if self.trainer.world_size > 1:
-            embeddings, classes, paired = (
-                cast(Tensor, self.all_gather(part, sync_grads=part is embeddings)).flatten(0, 1)
-                for part in (embeddings, classes, paired)
-            )
+        embeddings, classes, paired = (self._of_all(part) for part in (embeddings, batch["class"], batch["paired"]))
         total = embeddings.new_zeros(())
         for one in cast("list[WeightedLoss]", list(self.losses)):
             found = one(embeddings[paired], classes[paired]) if one.of_pairs else one(embeddings, classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -20,7 +20,7 @@ class Teaching(nn.Module):
     Parameters
     ----------
     alignment
-        ``forward(student, teacher, modality)``, as :class:`training.learning.alignment.AlignmentByTeacher`.
+        ``forward(student, teacher, modality, seed)``, as :class:`training.learning.alignment.AlignmentByTeacher`.
     teachers
         by number of the modality, frozen; each gives ``maps(images (B, 3, S, S)) -> (B, C, h, w)``.
     """
@@ -40,8 +40,14 @@ class Teaching(nn.Module):
             for key, value in alignment.queries(number).items()
         }
 
-    def forward(self, network: Any, images: Tensor, modality: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Embeddings (B, D) of images (B, T, 3, S, S) of one modality, and the loss where it has a teacher."""
+    def forward(
+        self, network: Any, images: Tensor, modality: Tensor, seed: int, gather: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Embeddings (B, D) of images (B, T, 3, S, S) of one modality, and the loss where it has a teacher.
+
+        ``gather`` brings a tensor's rows together from all processes, so that pairs are those of the whole batch, drawn
+        by ``seed``.
+        """
         teacher = self._teachers.get(int(modality[0]))
         if teacher is None:
             return network(images, modality), None
@@ -50,7 +56,8 @@ class Teaching(nn.Module):
             embeddings = network.embed(local)
         else:
             local, embeddings = network.local(images), network(images, modality)
-        return embeddings, self.alignment(local, _seen(teacher, images), modality)
+        seen = _seen(teacher, images)
+        return embeddings, self.alignment(gather(local), gather(seen), gather(modality), seed)
 
 
 def teaching_of(wanted: Alignment, network: Any, modalities: Sequence[str]) -> Teaching:
