@@ -43,6 +43,7 @@ from training.faces.depth_images import visit_of
 from training.learning.catalogue import Tell
 from training.learning.cohorts import cohort_in
 from training.learning.recipe import Cohort
+from training.manifests.files import Manifest
 from training.manifests.schema import Role, Row
 from training.studies.embeddings import Candidate, bundled, embed
 from training.studies.pair_accuracy import verification_accuracy
@@ -134,21 +135,30 @@ def measure(
     encoders: Mapping[str, Candidate], kinds: Sequence[str], nuisance: str, persons: int, seed: int, out: Path, *,
     processes: int, rounds: int, tell: Tell,
 ) -> FaceStudy:  # fmt: skip
-    """One set of dials; ``out`` keeps cohort and embeddings.
+    """One set of dials; ``out`` keeps cohort and embeddings. Raises what :func:`study_of` does."""
+    plan = Cohort(kinds=tuple(kinds), patients=persons, visits=2, seed=seed, nuisance=nuisance)
+    manifest = cohort_in(out / nuisance, plan, processes, lambda done, of: tell(f"{nuisance}: studies", done, of))
+
+    def told_of(stage: str, done: int, total: int) -> None:
+        tell(f"{nuisance}: {stage}", done, total)
+
+    return study_of(manifest, encoders, out / "embeddings", rounds=rounds, tell=told_of)
+
+
+def study_of(
+    manifest: Manifest, encoders: Mapping[str, Candidate], folder: Path, *, rounds: int, tell: Tell
+) -> FaceStudy:
+    """The volumes of a manifest, searched across visits and from another pose; ``folder`` keeps embeddings.
 
     Raises
     ------
     EvaluationError
         ``NO_MATES`` when nobody has two visits with an image.
     """
-    plan = Cohort(kinds=tuple(kinds), patients=persons, visits=2, seed=seed, nuisance=nuisance)
-    manifest = cohort_in(out / nuisance, plan, processes, lambda done, of: tell(f"{nuisance}: studies", done, of))
     rows = list(manifest.rows())
     candidates = {**encoders, DEPTH_PIXELS: Candidate("medreid floor depth pixels 1", DepthPixels)}
     posed = {_posed(name): _from_pose(one) for name, one in candidates.items()}
-    found = embed(
-        manifest, rows, candidates | posed, out / "embeddings", lambda stage, *n: tell(f"{nuisance}: {stage}", *n)
-    )
+    found = embed(manifest, rows, candidates | posed, folder, tell)
     methods = {name: found.vectors[name] for name in candidates}
     methods[PIXELS] = unit(found.pixels)
     visits = [replace(row, study=visit_of(row)) for row in rows]
