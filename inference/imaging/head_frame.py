@@ -37,9 +37,9 @@ _EYES, _MOUTH, _EYES_TO_MOUTH, _NOSE_STANDS_OUT = (35.0, 90.0), (20.0, 85.0), (3
 # Sideways the middles of eyes and mouth, and the nose, are not further apart.
 _ASIDE = 20.0
 # Eyes lie deeper than the corners of the mouth: degrees by which the plane through both leans, on average (phantoms).
-_LEAN = 10.5
+_LEAN = 14.0
 # The facial region, in distances between eyes and mouth below the mouth and above the eyes, and between the eyes aside.
-_BELOW, _ABOVE, _BESIDE = 1.0, 1.5, 1.35
+_BELOW, _ABOVE, _BESIDE = 0.9, 1.5, 1.35
 # A window is moved on by this share of its edge; whatever is longer than so many windows is no patient.
 _STRIDE, _MOST_WINDOWS = 0.5, 24
 _CLOSING = 2

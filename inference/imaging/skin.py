@@ -39,11 +39,12 @@ MAX_SIDE = 70.0
 NEED_ABOVE, NEED_BELOW = 50.0, 25.0
 # Air in Hounsfield units, and the least share of it in a scan; what is soft, what is dense, and their shares of a body.
 _HIGHEST_AIR, _LEAST_AIR = -850.0, 0.01
-_LEAST_MATTER, _SOFT, _DENSE = -500.0, (-250.0, 250.0), (700.0, 1500.0)
-_LEAST_SOFT, _MOST_DENSE = 0.3, 0.25
+_LEAST_MATTER, _SOFT, _DENSE = -500.0, (-250.0, 250.0), (900.0, 1150.0)
+# Bone is spread over a thousand units and more; so much in so few is soft tissue without its intercept.
+_LEAST_SOFT, _MOST_DENSE = 0.3, 0.12
 # A scan that begins at the brow: it is no longer than this, its first sections (so many) are nearly the largest, which
-# is a head's (square millimetres), and it ends above the top of the head.
-_BRAIN_LENGTH, _BRAIN_SECTION = 140.0, (9e3, 40e3)
+# is a head's (square millimetres), and it ends near the top of the head, unless no neck is as wide.
+_BRAIN_LENGTH, _BRAIN_SECTION, _NO_NECK = 140.0, (9e3, 40e3), 18e3
 _FIRST_SHARE, _LAST_SHARE, _BRIM = 0.7, 0.5, 6
 _SUPERIOR, _ANTERIOR = np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0])
 
@@ -130,8 +131,8 @@ def check_hounsfield(volume: LoadedSeries) -> None:
     soft, dense = (float(((matter > low) & (matter < high)).mean()) for low, high in (_SOFT, _DENSE))
     if soft < _LEAST_SOFT or dense > _MOST_DENSE:
         raise refuse(
-            "NOT_HOUNSFIELD", f"{100 * soft:.0f} % of what is no air is as dense as water, {100 * dense:.0f} % as "
-            "bone: the rescale is wrong"
+            "NOT_HOUNSFIELD", f"{100 * soft:.0f} % of what is no air is near 0 HU, {100 * dense:.0f} % near 1024: "
+            "the rescale is wrong"
         )  # fmt: skip
 
 
@@ -187,7 +188,7 @@ def _begins_at_brow(skin: Skin, field: FieldOfView) -> bool:
         and len(rows) * spacing <= _BRAIN_LENGTH
         and _BRAIN_SECTION[0] <= largest <= _BRAIN_SECTION[1]
         and sections[rows[0] : rows[0] + _BRIM].max() >= _FIRST_SHARE * largest
-        and sections[rows[-1]] <= _LAST_SHARE * largest
+        and (sections[rows[-1]] <= _LAST_SHARE * largest or largest >= _NO_NECK)
     )
 
 

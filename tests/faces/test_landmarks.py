@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,16 @@ from hypothesis import strategies as st
 from config.errors import EncoderError, TrainingError
 from inference import networks
 from inference.encoders.bundle import Bundle
+from inference.imaging.grid import FieldOfView
 from inference.imaging.head_frame import LANDMARKS, Landmarks, load_finder
-from inference.imaging.skin import Skin, find_skin
+from inference.imaging.pose import head_pose
+from inference.imaging.skin import Skin, find_nose, find_skin
 from inference.networks.landmarks import STRIDE, gaussian_maps, peaks
 from tests.imaging.heads import head
 from training.faces.fitting import Length, Machine
 from training.faces.landmarks import LANDMARK_SEED, Draws, Task, heat_map_loss, main, train
-from training.faces.scans import Plan, Scan, scans_in, split
-from training.studies.landmarks import FLOOR, NETWORK, OUTLINE, Look, looks, summed
+from training.faces.scans import Plan, Scan, coarse_dials, scans_in, split
+from training.studies.landmarks import FLOOR, NETWORK, OUTLINE, Look, agreement, looks, summed
 
 TINY = Task(persons=2, edge=16, spacing=14.0, channels=8, depth=1, seed=7792)
 LENGTH = Length(steps=4, batch=2, checkpoint=2, seed=1)
@@ -229,8 +232,8 @@ class AlwaysThere:
 
 def test_the_study_measures_distances_from_the_truth_in_any_position() -> None:
     told: list[int] = []
-    lain = list(looks(AlwaysThere(), "head-mr", "default", 2, 7794, False, told.append))
-    turned = list(looks(AlwaysThere(), "head-mr", "default", 2, 7794, True, told.append))
+    lain = list(looks(AlwaysThere(), "head-mr", coarse_dials(), 2, 7794, False, told.append))
+    turned = list(looks(AlwaysThere(), "head-mr", coarse_dials(), 2, 7794, True, told.append))
     assert told == [1, 1, 1, 1]
     assert [one.person for one in lain] == [one.person for one in turned] == [1, 2]
     for one in (*lain, *turned):
@@ -260,3 +263,21 @@ def test_figures_of_the_study_are_means_with_intervals_over_persons() -> None:
     assert group.error[FLOOR]["nose tip"].value == pytest.approx(np.sqrt(3) * 20.0 / 3.0)
     assert group.believed.value == pytest.approx(2 / 3)
     assert group.wrongly.value == 1.0
+
+
+def test_a_head_whose_truth_nobody_knows_is_compared_with_its_outline() -> None:
+    volume = head()
+    skin, field = find_skin(volume), FieldOfView.of(volume)
+    tip = head_pose(skin, field, find_nose(skin, field)).tip
+    turn = np.diag([-1.0, 1.0, -1.0])
+
+    class Turned(AlwaysThere):
+        def find(self, skin: Skin) -> Landmarks:
+            there = super().find(skin)
+            return Landmarks((there.points - there.points[2] + tip + 3.0 / np.sqrt(3)) @ turn.T, there.confidence)
+
+    found = agreement(Turned(), volume, "a head", turn)
+    assert found.tips == pytest.approx(3.0, abs=1e-6)
+    assert found.frames is not None
+    assert found.frames < 25.0
+    assert agreement(Turned(), replace(volume, pixels=volume.pixels[:20]), "a neck", turn).tips is None

@@ -8,6 +8,9 @@ tip of the nose the outline of the head (:func:`inference.imaging.skin.find_nose
 Errors count landmarks that are in the field of view, found or not: nothing is left out because it was hard. "Believed"
 is the share of scans in which a frame of the head came of them (:func:`inference.imaging.head_frame.head_frame`) of
 those that show all landmarks, and "wrongly" that of those that lack one. Intervals are of 95 % over persons.
+
+``--heads FOLDER`` looks at a DICOM series of anybody's head besides, as it lies and turned. Nobody knows the truth
+there: its rows say how far the network's tip of the nose and direction of the face are from those of the outline.
 """
 
 from __future__ import annotations
@@ -24,15 +27,18 @@ from numpy.typing import NDArray
 from config.errors import CommandError, ImagingError
 from inference.imaging.grid import FieldOfView
 from inference.imaging.head_frame import LANDMARKS, Finder, Landmarks, form_of, head_frame, load_finder, shipped_finder
-from inference.imaging.pose import head_pose
+from inference.imaging.headers import read_header
+from inference.imaging.options import LoadOptions
+from inference.imaging.pose import angle_between, head_pose
+from inference.imaging.series import load_series
 from inference.imaging.skin import Skin, find_nose, find_skin
-from inference.types import LoadedSeries
+from inference.types import LoadedSeries, SeriesHeader
 from inference.whole_file import whole_file
 from training.cohort.head_ct import head_ct
 from training.cohort.head_mr import head_mr
 from training.cohort.nuisance import dials_of
 from training.cohort.person import person
-from training.cohort.visit import visit
+from training.cohort.visit import Dials, visit
 from training.evaluation.bootstrap import COVERAGE, draw_weights
 from training.evaluation.figures import Figure, to_json
 from training.faces.scans import loaded
@@ -79,12 +85,11 @@ class Group:
 
 
 def looks(
-    finder: Finder, kind: Kind, nuisance: str, persons: int, seed: int, turned: bool, tell: Callable[[int], None]
+    finder: Finder, kind: Kind, dials: Dials, persons: int, seed: int, turned: bool, tell: Callable[[int], None]
 ) -> Iterator[Look]:
     """Every person scanned once; a scan without a body is left out, and there is none."""
     from scipy.spatial.transform import Rotation
 
-    dials = dials_of(nuisance)
     for number in range(1, persons + 1):
         who = person(seed, number)
         when = visit(who, 0, dials)
@@ -172,6 +177,63 @@ def _figure(values: Errors, persons: NDArray[np.int_], rounds: int, seed: int) -
     return Figure(mean, float(low), float(high), int(known.sum()), people)
 
 
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Network and outline on one head: the least confidence; millimetres between tips, degrees between frames.
+
+    The outline is that of the head as it lies, turned with it; None where one of the two found no face.
+    """
+
+    name: str
+    confidence: float
+    tips: float | None
+    frames: float | None
+
+
+def agreement(finder: Finder, volume: LoadedSeries, name: str, turn: NDArray[np.float64]) -> Agreement:
+    """Looks at a head that its header says to be turned.
+
+    Raises
+    ------
+    ImagingError
+        when there is no body in the volume.
+    """
+    found = finder.find(find_skin(_lying(volume, turn)))
+    frame, confidence = head_frame(found), float(found.confidence.min())
+    try:
+        skin, field = find_skin(volume), FieldOfView.of(volume)
+        outline = head_pose(skin, field, find_nose(skin, field))
+    except ImagingError:
+        return Agreement(name, confidence, None, None)
+    if frame is None:
+        return Agreement(name, confidence, None, None)
+    tips = float(np.linalg.norm(frame.pose.tip - turn @ outline.tip))
+    return Agreement(name, confidence, tips, angle_between(frame.pose.axes, outline.axes @ turn.T))
+
+
+def heads_in(folder: Path) -> list[LoadedSeries]:
+    """The volumes of a DICOM series in a folder; a gap between slices is filled."""
+    headers = tuple(read_header(path) for path in sorted(folder.iterdir()) if path.is_file())
+    if not headers:
+        raise CommandError(f"{folder} holds no files")
+    series = SeriesHeader(headers[0].study_uid, headers[0].series_uid, headers)
+    found = load_series(series, LoadOptions(allow=frozenset({"SLICE_INCREMENT_INCONSISTENT"}))).images
+    return [image for image in found if image.kind == "volume"]
+
+
+def agreements(finder: Finder, folders: Sequence[Path]) -> list[Agreement]:
+    """Every volume as it lies, upside down, and on its face."""
+    from scipy.spatial.transform import Rotation
+
+    turns = {LAIN: (0.0, 0.0, 0.0), "upside down": (0.0, 180.0, 0.0), "on its face": (180.0, 0.0, 0.0)}
+    return [
+        agreement(finder, volume, f"{folder.name}, {name}", Rotation.from_euler("xyz", way, degrees=True).as_matrix())
+        for folder in folders
+        for volume in heads_in(folder)
+        for name, way in turns.items()
+    ]
+
+
 def study(finder: Finder, persons: int, seed: int, rounds: int, tell: Tell) -> dict[str, Group]:
     """Every kind, set of dials and position."""
     found = {}
@@ -186,7 +248,7 @@ def study(finder: Finder, persons: int, seed: int, rounds: int, tell: Tell) -> d
                     done += steps
                     tell(name, done, persons)
 
-                seen = looks(finder, kind, nuisance, persons, seed, position == TURNED, counted)
+                seen = looks(finder, kind, dials_of(nuisance), persons, seed, position == TURNED, counted)
                 found[name] = summed(list(seen), rounds, seed)
     return found
 
@@ -205,6 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--seed", type=int, default=LANDMARK_STUDY_SEED, help="of the persons; no other use may share it"
     )
     parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--heads", type=Path, action="append", default=[], help="folder of a DICOM series of a head")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(arguments)
     finder = shipped_finder() if chosen.bundle is None else load_finder(chosen.bundle)
@@ -212,6 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise CommandError("no bundle face-landmarks ships with this release: name one with --bundle")
     with stages() as tell:
         found = study(finder, chosen.persons, chosen.seed, chosen.rounds, tell)
+    heads = agreements(finder, chosen.heads)
     table = Table("scans", "method", *(f"{name}, mm" for name in LANDMARKS), "believed", "wrongly")
     for name, group in found.items():
         for method, figures in group.error.items():
@@ -219,9 +283,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             table.add_row(f"{name}\n{group.persons} persons", method, *(told(one) for one in figures.values()), *shares)
     table.caption = "mean distance from the truth; intervals of 95 % over persons; n where a method knows not all"
     Console(width=170).print(table)
+    if heads:
+        beside = Table("head", "least confidence", "tips, mm apart", "frames, degrees apart")
+        for one in heads:
+            apart = ("no face" if value is None else f"{value:.1f}" for value in (one.tips, one.frames))
+            beside.add_row(one.name, f"{one.confidence:.2f}", *apart)
+        Console(width=170).print(beside)
     if chosen.json is not None:
         with whole_file(chosen.json) as file:
-            file.write((json.dumps(to_json(found), indent=1) + "\n").encode())
+            file.write((json.dumps(to_json({"phantoms": found, "heads": heads}), indent=1) + "\n").encode())
 
 
 def told(figure: Figure) -> str:
