@@ -28,7 +28,7 @@ SHIPPED = tuple(shipped_recipes())
 
 
 def test_all_recipes_ship() -> None:
-    light = {"cxr", "fundus", "ct", "mr", "classifier", "smoke"}
+    light = {"cxr", "fundus", "ct", "mr", "face-network", "classifier", "smoke"}
     assert light | {"mami-tiny", "mami-small", "mami-base"} == set(SHIPPED)
 
 
