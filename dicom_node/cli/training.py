@@ -30,13 +30,15 @@ def train(
     """Trains an encoder to its bundle OUT/NAME, with figures on patients that were held out."""
     from dicom_node.cli.output import errors, printable
     from dicom_node.cli.progress import stages
+    from training.faces.recognition import is_face_recipe, train_faces
     from training.learning.recipe import read_recipe, with_manifests
     from training.learning.run import Hardware, train
 
     chosen = with_manifests(read_recipe(recipe), manifest or [], outside=outside)
     hardware = Hardware(accelerator, devices, workers, processes)
+    method = train_faces if is_face_recipe(chosen) else train
     with stages() as tell:
-        outcome = train(
+        outcome = method(
             chosen,
             out,
             resume=resume,

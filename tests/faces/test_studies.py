@@ -17,8 +17,8 @@ from tests.faces.test_recognition import RECIPE
 from tests.imaging.heads import head
 from training.cohort.implicit import rotation
 from training.evaluation.options import Options
-from training.faces.recognition import TRAINING_SEED
-from training.learning.recipe import Recipe, read_recipe, recipe_of
+from training.faces.source_domain import SOURCE_SEED
+from training.learning.recipe import Recipe, read_recipe, recipe_of, shipped_recipes
 from training.learning.run import Hardware
 from training.manifests.files import read_manifest, write_manifest
 from training.manifests.pairs import keys_of
@@ -41,6 +41,7 @@ from training.studies.faces import (
     turned,
 )
 from training.studies.groups import GROUPS_SEED, PAIRS, GroupData, compare, pair_of, study_recipe, train_all
+from training.studies.nuisances import NUISANCE_SEED
 from training.studies.pair_accuracy import verification_accuracy
 from training.studies.paired import FPIR, unit
 
@@ -168,7 +169,14 @@ def test_every_way_to_fill_a_batch_has_270_images() -> None:
     base = study_recipe(read_recipe(Path("face-network")), persons=200, steps=40)
     assert base.sampler.batch == 270 and base.input_spec().size == 112 and base.store.size == 128
     seeds = {source.cohort.seed for source in base.sources if source.cohort}
-    assert seeds == {GROUPS_SEED} and len({TRAINING_SEED, FACES_SEED, GROUPS_SEED}) == 3
+    assert seeds == {GROUPS_SEED}
+
+
+def test_nobody_is_trained_on_and_judged_by() -> None:
+    recipes = [read_recipe(Path(name)) for name in shipped_recipes()]
+    trained = {source.cohort.seed for recipe in recipes for source in recipe.sources if source.cohort}
+    assert not trained & {SOURCE_SEED, FACES_SEED, GROUPS_SEED}
+    assert len({SOURCE_SEED, FACES_SEED, GROUPS_SEED, NUISANCE_SEED}) == 4
 
 
 @pytest.mark.parametrize("text", ["15", "x", "15x", "1x90", "15x18x2", "axb"])

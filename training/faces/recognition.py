@@ -48,8 +48,6 @@ from training.manifests.pictures import decode
 from training.manifests.schema import Row
 
 RECIPE = "face-network"
-# No study and no other recipe draws persons from these seeds: the recipe's, and those of the source domain.
-TRAINING_SEED, SOURCE_SEED = 7700, 7710
 
 
 @dataclass(frozen=True, slots=True)
