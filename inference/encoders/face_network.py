@@ -22,6 +22,7 @@ from inference.encoders.bundle import Bundle, Manifest
 from inference.encoders.inputs import is_flat, require_pixels
 from inference.encoders.runtime import Runtime, open_runtime
 from inference.imaging.depth_image import Camera, DepthSpec, Turn
+from inference.imaging.skin import SKIN_HU
 from inference.types import Encoding, FloatArray, LoadedSeries, SeriesHeader
 
 NETWORK = "face-network"
@@ -37,15 +38,16 @@ class FaceInput:
         edge of the network's input in pixels: the middle of the depth image, which training cuts out at random.
     views
         how many of :data:`VIEWS` are taken and averaged; each costs a rendering and a pass.
-    image, threshold, floor
+    image, threshold, floor, separate
         see :class:`~inference.imaging.depth_image.DepthSpec`.
     """
 
     size: int = 224
     views: int = 1
     image: int = 256
-    threshold: float = -350.0
+    threshold: float = SKIN_HU
     floor: float = 0.0
+    separate: bool = False
 
     def __post_init__(self) -> None:
         if not 32 <= self.size <= self.image:
@@ -77,7 +79,7 @@ class FaceInput:
 
     def depth(self) -> DepthSpec:
         """How its depth images are made."""
-        return DepthSpec(self.image, self.threshold, self.floor)
+        return DepthSpec(self.image, self.threshold, self.floor, self.separate)
 
 
 def load(bundle: Bundle, device: str, batch_size: int) -> FaceNetworkEncoder:
@@ -86,14 +88,14 @@ def load(bundle: Bundle, device: str, batch_size: int) -> FaceNetworkEncoder:
     Raises
     ------
     EncoderError
-        ``BUNDLE_DAMAGED`` with what is wrong.
+        ``BUNDLE_DAMAGED`` with what is wrong; ``NO_FACE_MASK`` when it needs a bundle that is not there.
     """
     del batch_size
     try:
         spec = FaceInput.from_mapping(bundle.manifest.input)
     except EncoderError as error:
         raise EncoderError(f"bundle {bundle.manifest.name!r}: {error}", reason="BUNDLE_DAMAGED") from None
-    return FaceNetworkEncoder(bundle.manifest, spec, open_runtime(bundle, device), Camera(spec.depth()))
+    return FaceNetworkEncoder(bundle.manifest, spec, open_runtime(bundle, device), Camera.of(spec.depth()))
 
 
 class FaceNetworkEncoder:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import EncoderError
 from inference.imaging.depth import (
     BEFORE_MM,
     BEHIND_MM,
@@ -27,6 +28,7 @@ from inference.imaging.depth import (
     find_face,
 )
 from inference.imaging.grid import Vector, View
+from inference.imaging.skin import SKIN_HU
 from inference.types import FloatArray, LoadedSeries
 
 __all__ = ["Camera", "DepthImage", "DepthSpec", "Separate", "Turn", "adjusted", "depth_image", "seen_share"]
@@ -66,11 +68,14 @@ class DepthSpec:
         Hounsfield units between air and skin, -400 to -300; MR has no units, and its threshold is found in it.
     floor
         grey below which there is nothing, theta in NX = 255 (SX - theta) / (max SX - theta).
+    separate
+        whether the network that knows a face (:mod:`inference.imaging.face_mask`) drops all that is none.
     """
 
     image: int = 256
-    threshold: float = -350.0
+    threshold: float = SKIN_HU
     floor: float = 0.0
+    separate: bool = False
 
     def __post_init__(self) -> None:
         if not 32 <= self.image <= 1024:
@@ -95,11 +100,30 @@ class Camera:
     Parameters
     ----------
     separate
-        drops what is no face from a depth map (neck, hands, tubes); None keeps all that was rendered.
+        drops what is no face from a depth map (neck, hands, tubes); None keeps all that was rendered. :meth:`of` takes
+        the one that ships.
     """
 
     def __init__(self, spec: DepthSpec, separate: Separate | None = None, renderer: Renderer = "auto") -> None:
         self.spec, self._separate, self._renderer = spec, separate, renderer
+
+    @classmethod
+    def of(cls, spec: DepthSpec) -> Camera:
+        """A camera with the separator that ships, where the spec wants one.
+
+        Raises
+        ------
+        EncoderError
+            ``NO_FACE_MASK`` when there is none.
+        """
+        if not spec.separate:
+            return cls(spec)
+        from inference.imaging.face_mask import BUNDLE, shipped_separator
+
+        separator = shipped_separator()
+        if separator is None:
+            raise EncoderError(f"there is no bundle {BUNDLE!r}, which separates faces; add it", reason="NO_FACE_MASK")
+        return cls(spec, separator)
 
     def find(self, volume: LoadedSeries) -> Face:
         """The face of a head CT or MR; raises ImagingError as :func:`~inference.imaging.depth.find_face` does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def write_nifti(path: Path, volume: LoadedSeries) -> None:
     import SimpleITK as sitk
 
     assert volume.affine is not None
-    image = sitk.GetImageFromArray(volume.pixels)
+    image: Any = sitk.GetImageFromArray(volume.pixels)
     steps = volume.affine[:3, :3][:, ::-1]
     lengths = np.linalg.norm(steps, axis=0)
     image.SetSpacing([float(one) for one in lengths])

@@ -19,6 +19,7 @@ from training.cohort.implicit import rotation
 from training.faces.groups import GroupBatches
 from training.faces.recognition import (
     depth_data,
+    depth_spec,
     face_recipe,
     grouped,
     is_face_recipe,
@@ -130,7 +131,7 @@ def test_the_bundle_says_what_it_is(trained: tuple[Path, Outcome, list[str]]) ->
     _, found, _ = trained
     says = tomllib.loads((found.bundle / "bundle.toml").read_text())
     assert says["network"] == "face-network" and says["model"]["modalities"] == ["CT"]
-    assert says["input"] == {"size": 32, "views": 1, "image": 40, "threshold": -350.0, "floor": 0.0}
+    assert says["input"] == {"size": 32, "views": 1, "image": 40, "threshold": -350.0, "floor": 0.0, "separate": False}
     assert says["trained_on"].startswith("24 depth images of 6 scans of 3 patients: heads")
     assert says["metrics"]["validation"]["patients"] == 2 and says["metrics"]["validation"]["images"] == 4
     assert set(found.figures) == {"validation"}
@@ -192,7 +193,7 @@ def test_weights_of_the_source_domain_are_what_a_training_starts_from(
 def test_too_many_scans_without_a_face_end_a_training(recipe: Recipe, tmp_path: Path) -> None:
     scans = [solid(70.0, "a", split="train"), solid(0.0, "b", split="train")]
     with pytest.raises(TrainingError, match="NO_FACE 1") as refused:
-        depth_data(recipe, scans, tmp_path, processes=1, tell=_tell)
+        depth_data(recipe, scans, tmp_path, depth_spec(recipe), processes=1, tell=_tell)
     assert refused.value.reason == "TOO_MANY_FAILURES"
 
 

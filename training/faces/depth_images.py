@@ -28,8 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import DiskFullError, ImagingError, StorageError
+from inference.encoders.bundle import BUNDLE_FILE
 from inference.imaging.depth import Face
-from inference.imaging.depth_image import Camera, DepthSpec, Separate, Turn
+from inference.imaging.depth_image import Camera, DepthSpec, Turn
+from inference.imaging.face_mask import BUNDLE as FACE_MASK
+from inference.imaging.head_frame import BUNDLE as LANDMARKS
+from inference.imaging.head_frame import imaging_bundles
 from inference.whole_file import whole_file
 from training.learning.catalogue import Image
 from training.learning.locks import exclusive
@@ -112,18 +116,10 @@ class DepthImages:
 
 
 class DepthCache:
-    """The cache below ``folder``.
+    """The cache of images of one spec below ``folder``."""
 
-    Parameters
-    ----------
-    separate
-        name and loader of what drops all that is no face; the loader is called in each process.
-    """
-
-    def __init__(
-        self, folder: Path, spec: DepthSpec, separate: tuple[str, Callable[[], Separate]] | None = None
-    ) -> None:
-        self.folder, self.spec, self._separate = folder, spec, separate
+    def __init__(self, folder: Path, spec: DepthSpec) -> None:
+        self.folder, self.spec = folder, spec
 
     def fill(self, scans: Sequence[Scan], processes: int, tell: Callable[[int, int], None]) -> DepthImages:
         """Depth images of ``scans``, after those that are missing have been made; ``tell`` hears (done, of how many).
@@ -140,7 +136,7 @@ class DepthCache:
             known = _journal(self.folder / _JOURNAL)
             missing = {key: scan for key, scan in zip(keys, scans, strict=True) if key not in known}
             work = [_Work(self.folder / _IMAGES / key[:2] / key, key, scan) for key, scan in missing.items()]
-            make = partial(_make, spec=self.spec, separate=self._separate and self._separate[1])
+            make = partial(_make, spec=self.spec)
             made = map(make, work) if processes <= 1 else in_order(make, work, processes)
             with (self.folder / _JOURNAL).open("ab") as journal:
                 for done, one in enumerate(made, start=1):
@@ -150,9 +146,10 @@ class DepthCache:
             return self._written([known[key] for key in keys], scans)
 
     def _key(self, scan: Scan) -> str:
-        parts = (_LAYOUT, scan.key, astuple(self.spec), [tuple(turn) for turn in scan.turns])
-        named = json.dumps([*parts, self._separate and self._separate[0]])
-        return hashlib.sha256(named.encode()).hexdigest()[:32]
+        # Faces are found, and told from what is none, by networks that may be replaced.
+        networks = [_digest(name) for name in (LANDMARKS, *((FACE_MASK,) if self.spec.separate else ()))]
+        parts = (_LAYOUT, scan.key, astuple(self.spec), [tuple(turn) for turn in scan.turns], networks)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def _written(self, entries: Sequence[_Entry], scans: Sequence[Scan]) -> DepthImages:
         refused = tuple(
@@ -196,8 +193,14 @@ class _Work:
     scan: Scan
 
 
-def _make(work: _Work, spec: DepthSpec, separate: Callable[[], Separate] | None) -> _Entry:
-    camera = Camera(spec, separate() if separate else None)
+def _digest(name: str) -> str:
+    """What changes with a bundle of imaging; empty where there is none."""
+    manifest = imaging_bundles() / name / BUNDLE_FILE
+    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
+
+
+def _make(work: _Work, spec: DepthSpec) -> _Entry:
+    camera = Camera.of(spec)
     try:
         face = work.scan.face(camera)
     except ImagingError as error:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from inference.calibration import to_json
 from inference.encoders.bundle import BUNDLE_FILE, Bundle
 from inference.encoders.face_network import NETWORK, FaceInput
 from inference.encoders.registry import Registry
+from inference.imaging.depth_image import DepthSpec
 from training.evaluation.figures import Figure
 from training.faces.depth_images import visit_of
 from training.learning.catalogue import TEST, TRAIN, VALIDATION, Catalogue, Image, Tell
 from training.learning.export import CALIBRATION_FILE, Outcome
-from training.learning.judging import calibration_of, encode_images, measured, metrics_table
+from training.learning.judging import calibration_of, encode_images, measured, metrics_table, scope_of
 from training.learning.recipe import Recipe, Source
 from training.learning.toml_text import to_toml
 from training.learning.validation import chosen_for_validation
@@ -35,11 +36,11 @@ _ABOUT = (
 
 
 def face_bundle(
-    recipe: Recipe, trained: Outcome, catalogue: Catalogue, images: Manifest, out: Path, threshold: float, tell: Tell
+    recipe: Recipe, trained: Outcome, catalogue: Catalogue, images: Manifest, out: Path, spec: DepthSpec, tell: Tell
 ) -> Outcome:
     """The bundle ``out/<name>`` with the weights of ``trained``, whose figures are those of the catalogue's volumes.
 
-    ``images`` are the depth images that it was trained on. It is made in a folder of its own and moved to its place
+    ``images`` are the depth images that it was trained on, made by ``spec``. It is made in a folder of its own and moved to its place
     when all of it is there.
     """
     target = out / recipe.name
@@ -47,7 +48,7 @@ def face_bundle(
         shutil.rmtree(unfinished)
     with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=out) as temporary:
         folder = Path(temporary) / recipe.name
-        says = _described(recipe, trained, images, threshold)
+        says = _described(recipe, trained, images, spec)
         _write(folder, says, Bundle.read(trained.bundle))
         figures = _judged(recipe, catalogue, folder, says, tell)
         if target.exists():
@@ -56,13 +57,13 @@ def face_bundle(
     return replace(trained, bundle=target, figures=figures, calibrated="calibration" in says)
 
 
-def face_input(recipe: Recipe, threshold: float) -> FaceInput:
+def face_input(recipe: Recipe, spec: DepthSpec) -> FaceInput:
     """What the recipe's network sees when it serves."""
-    spec = recipe.input_spec()
-    return FaceInput(spec.size, spec.slices, recipe.store.size, threshold)
+    seen = recipe.input_spec()
+    return FaceInput(seen.size, seen.slices, **asdict(spec))
 
 
-def _described(recipe: Recipe, trained: Outcome, images: Manifest, threshold: float) -> dict[str, Any]:
+def _described(recipe: Recipe, trained: Outcome, images: Manifest, spec: DepthSpec) -> dict[str, Any]:
     """The manifest of the bundle, from that of the network of depth images."""
     says: dict[str, Any] = tomllib.loads((trained.bundle / BUNDLE_FILE).read_text(encoding="utf-8"))
     rows = [row for row in images.rows() if row.split == TRAIN]
@@ -72,7 +73,7 @@ def _described(recipe: Recipe, trained: Outcome, images: Manifest, threshold: fl
     says.pop("calibration", None)
     return says | {
         "network": NETWORK,
-        "input": face_input(recipe, threshold).to_mapping(),
+        "input": face_input(recipe, spec).to_mapping(),
         "trained_on": f"{len(rows)} depth images of {scans} scans of {patients} patients: {'; '.join(sources)}",
         "model": says["model"] | {"modalities": sorted({row.labels["modality"] for row in rows})},
         "metrics": {"about": _ABOUT, "serving": says["metrics"]["serving"]},
@@ -103,7 +104,8 @@ def _judged(
         figures[split] = measured(recipe, encoded)
         says["metrics"][split] = metrics_table(encoded, figures[split])
         if split == VALIDATION and recipe.export.calibrate:
-            found = calibration_of(encoder, encoded, f"{split} patients of {says['trained_on']}", 0)
+            fitted_on = f"{split} patients of {says['trained_on']}"
+            found = calibration_of(encoder, encoded, scope_of(recipe), fitted_on, 0)
             if found is not None:
                 content = to_json(found).encode()
                 (folder / CALIBRATION_FILE).write_bytes(content)

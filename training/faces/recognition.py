@@ -69,7 +69,7 @@ def train_faces(
     *,
     resume: bool = False,
     hardware: Hardware | None = None,
-    threshold: float = SKIN_HU,
+    spec: DepthSpec | None = None,
     tell: Tell,
     say: Say,
 ) -> Outcome | None:
@@ -77,8 +77,8 @@ def train_faces(
 
     Parameters
     ----------
-    threshold
-        Hounsfield units at which skin begins.
+    spec
+        how depth images are made; None is the usual way, at the recipe's size.
     resume, hardware, tell, say
         see :func:`training.learning.run.train`.
 
@@ -87,19 +87,19 @@ def train_faces(
     TrainingError
         with the reason; what ``out`` holds can be gone on with.
     """
-    chosen, folder = hardware or Hardware(), Folder(out)
+    chosen, folder, made_by = hardware or Hardware(), Folder(out), spec or depth_spec(recipe)
     if is_first_process():
         folder.claim(recipe, resume)
     catalogue = catalogue_of(recipe, out, chosen.processes, tell)
     if is_first_process():
         folder.same_data(catalogue.digest)
-    data = scan_images(recipe, catalogue, out, threshold=threshold, processes=chosen.processes, tell=tell)
+    data = scan_images(recipe, catalogue, out, made_by, processes=chosen.processes, tell=tell)
     if data.refused:
         say(f"NO_DEPTH_IMAGE: {len(data.refused)} scans without a face to see: {_reasons(data.refused)}")
     found = train_network(recipe, data.manifest, out / "network", chosen, tell, say)
     if found is None:
         return None
-    return face_bundle(recipe, found, catalogue, data.manifest, out, threshold, tell)
+    return face_bundle(recipe, found, catalogue, data.manifest, out, made_by, tell)
 
 
 def train_network(
@@ -131,8 +131,13 @@ def grouped(recipe: Recipe, data: Prepared) -> Prepared:
     return replace(data, batches=batches, steps=steps)
 
 
+def depth_spec(recipe: Recipe, threshold: float = SKIN_HU, *, separate: bool = False) -> DepthSpec:
+    """How a recipe's depth images are made."""
+    return DepthSpec(recipe.store.size, threshold, separate=separate)
+
+
 def scan_images(
-    recipe: Recipe, catalogue: Catalogue, out: Path, *, threshold: float = SKIN_HU, processes: int, tell: Tell
+    recipe: Recipe, catalogue: Catalogue, out: Path, spec: DepthSpec, *, processes: int, tell: Tell
 ) -> FaceData:
     """Depth images of the catalogue's volumes: the poses of training scans, one frontal view of all others.
 
@@ -145,14 +150,14 @@ def scan_images(
         Volume(image, _turns(recipe, number) if image.row.split == TRAIN else (Turn(),))
         for number, image in enumerate(catalogue.images)
     ]
-    return depth_data(recipe, scans, out, threshold=threshold, processes=processes, tell=tell)
+    return depth_data(recipe, scans, out, spec, processes=processes, tell=tell)
 
 
 def depth_data(
-    recipe: Recipe, scans: Sequence[Scan], out: Path, *, threshold: float = SKIN_HU, processes: int, tell: Tell
+    recipe: Recipe, scans: Sequence[Scan], out: Path, spec: DepthSpec, *, processes: int, tell: Tell
 ) -> FaceData:
     """Depth images of scans with a split, below ``out``; held-out ones as they serve. Raises as :func:`scan_images`."""
-    cache = DepthCache(out / "depth", DepthSpec(recipe.store.size, threshold))
+    cache = DepthCache(out / "depth", spec)
     made = cache.fill(scans, processes, partial(tell, "depth images"))
     if made.manifest is None or len(made.refused) > recipe.store.most_failures * len(scans):
         raise TrainingError(
@@ -201,6 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--threshold", type=float, default=SKIN_HU, help="of the skin in Hounsfield units, -400 to -300"
     )
+    parser.add_argument("--separate", action="store_true", help="drop what is no face, by the network that ships")
+    parser.add_argument("--poses", type=int, default=0, help="of each training scan, at most 90; the recipe's without")
     parser.add_argument("--persons", type=int, default=0, help="patients of each phantom cohort; the recipe's without")
     parser.add_argument("--steps", type=int, default=0, help="of the training; the recipe's without")
     parser.add_argument("--resume", action="store_true", help="go on in a folder that holds this training")
@@ -209,19 +216,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1, help="processes that make phantoms and depth images")
     chosen = parser.parse_args(arguments)
     recipe = with_manifests(read_recipe(chosen.recipe), chosen.manifest, outside=chosen.outside)
-    recipe = shortened(with_persons(recipe, chosen.persons), chosen.steps)
+    recipe = with_poses(shortened(with_persons(recipe, chosen.persons), chosen.steps), chosen.poses)
     with stages() as tell:
         found = train_faces(
             started_from(recipe, chosen.start),
             chosen.out,
             resume=chosen.resume,
             hardware=Hardware(chosen.accelerator, workers=chosen.workers, processes=chosen.processes),
-            threshold=chosen.threshold,
+            spec=depth_spec(recipe, chosen.threshold, separate=chosen.separate),
             tell=tell,
             say=lambda line: Console(stderr=True).print(line, markup=False, highlight=False),
         )
     if found is not None:
         Console().print(f"bundle: {found.bundle}", highlight=False, soft_wrap=True)
+
+
+def with_poses(recipe: Recipe, poses: int) -> Recipe:
+    """The recipe with so many poses of each training scan; as it is for 0."""
+    store = recipe.store.model_copy(update={"slices": poses or recipe.store.slices})
+    return recipe.model_copy(update={"store": store})
 
 
 def started_from(recipe: Recipe, weights: Path | None) -> Recipe:

@@ -34,7 +34,7 @@ from training.cohort.sampling import Grid
 from training.cohort.visit import visit
 from training.faces.depth_images import MODALITY
 from training.faces.poses import source_turns
-from training.faces.recognition import RECIPE, depth_data, train_network
+from training.faces.recognition import RECIPE, depth_data, depth_spec, train_network
 from training.learning.catalogue import TEST, TRAIN, VALIDATION, Tell
 from training.learning.export import Outcome
 from training.learning.folder import Folder, is_first_process
@@ -136,7 +136,7 @@ def train_source(
     if is_first_process():
         folder.claim(recipe, resume)
         folder.same_data(hashlib.sha256(repr([(scan.key, scan.turns) for scan in scans]).encode()).hexdigest())
-    data = depth_data(recipe, scans, out, processes=chosen.processes, tell=tell)
+    data = depth_data(recipe, scans, out, depth_spec(recipe), processes=chosen.processes, tell=tell)
     return train_network(recipe, data.manifest, out / "network", chosen, tell, say)
 
 

@@ -23,7 +23,7 @@ from inference.encoders.registry import Registry
 from training.evaluation.appraise import PIXELS
 from training.evaluation.options import Options
 from training.evaluation.table import Table
-from training.faces.recognition import RECIPE, scan_images, train_network
+from training.faces.recognition import RECIPE, depth_spec, scan_images, train_network, with_poses
 from training.learning.catalogue import TEST, TRAIN, Tell, catalogue_of
 from training.learning.folder import Folder
 from training.learning.recipe import Recipe, Splits, read_recipe
@@ -97,7 +97,7 @@ def make_data(base: Recipe, out: Path, processes: int, tell: Tell) -> GroupData:
     folder.claim(base, resume=True)
     catalogue = catalogue_of(base, out, processes, tell)
     folder.same_data(catalogue.digest)
-    manifest = scan_images(base, catalogue, out, processes=processes, tell=tell).manifest
+    manifest = scan_images(base, catalogue, out, depth_spec(base), processes=processes, tell=tell).manifest
     train = {(row.issuer, row.patient_id) for row in manifest.rows() if row.split == TRAIN}
     return GroupData(manifest, len(train))
 
@@ -175,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the study")
     parser.add_argument("--persons", type=int, default=320, help="phantoms; six of ten are trained on")
     parser.add_argument("--steps", type=int, default=0, help="of every training; the recipe's own without")
+    parser.add_argument("--poses", type=int, default=0, help="of each training scan, at most 90; the recipe's without")
     parser.add_argument("--pairs", nargs="+", type=pair_of, default=list(PAIRS), help="images x patients, as 15x18")
     parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--workers", type=int, default=0, help="processes that load batches")
@@ -183,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     errors = Console(stderr=True)
     hardware = Hardware(chosen.accelerator, workers=chosen.workers, processes=chosen.processes)
-    base = study_recipe(read_recipe(chosen.recipe), chosen.persons, chosen.steps)
+    base = with_poses(study_recipe(read_recipe(chosen.recipe), chosen.persons, chosen.steps), chosen.poses)
     with stages() as tell:
         data = make_data(base, chosen.out, chosen.processes, tell)
         trained = train_all(
