@@ -65,7 +65,8 @@ class KeyQueries(nn.Module):
     def __init__(self, modalities: int, queries: int, channels: int) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.randn(modalities, queries, channels))
-        self.keys = nn.Linear(channels, channels)
+        # A bias would add the same to all places, which the softmax takes out again.
+        self.keys = nn.Linear(channels, channels, bias=False)
 
     def attention(self, local: Tensor, modality: Tensor) -> Tensor:
         """Where each query of its image's modality looks in ``local`` (B, C, h, w): (B, N, h, w), summing to 1."""

@@ -93,7 +93,7 @@ def test_queries_show_where_they_look() -> None:
     image = torch.zeros(2, 3, 32, 32)
     image[:, 0, 8:16, 20:28] = 1
     queries = KeyQueries(2, 1, 3)
-    queries.keys.weight[:], queries.keys.bias[:] = torch.eye(3), 0
+    queries.keys.weight[:] = torch.eye(3)
     queries.queries[1, 0] = torch.tensor([20.0, 0, 0])
     heat = query_heat(LooksAtOnePlace(), image, queries, 1)
     assert (heat.shape, heat.dtype, float(heat.max())) == ((32, 32), np.float32, 1.0)

@@ -56,7 +56,7 @@ def test_depth_and_size_are_settings() -> None:
 @torch.no_grad()
 def test_queries_of_a_modality_look_where_their_key_is() -> None:
     queries = KeyQueries(modalities=2, queries=1, channels=3)
-    queries.keys.weight[:], queries.keys.bias[:] = torch.eye(3), 0.0
+    queries.keys.weight[:] = torch.eye(3)
     queries.queries[0], queries.queries[1] = torch.tensor([50.0, 0, 0]), torch.tensor([0, 50.0, 0])
     local = torch.zeros(2, 3, 2, 2)
     local[:, 0, 0, 1] = local[:, 1, 1, 0] = 1

@@ -55,8 +55,9 @@ class DifferenceAlignment(nn.Module):
             raise ValueError("channels, modalities, queries and pairs are 1 or more, and the temperature is above 0")
         self.temperature, self.pairs = temperature, pairs
         self.student = KeyQueries(modalities, queries, channels)
-        self.teacher_keys = nn.Linear(teacher_channels, channels)
-        self.teacher_values = nn.Linear(teacher_channels, channels)
+        # No biases: neither attention nor differences would notice them.
+        self.teacher_keys = nn.Linear(teacher_channels, channels, bias=False)
+        self.teacher_values = nn.Linear(teacher_channels, channels, bias=False)
 
     def forward(self, student: Tensor, teacher: Tensor, modality: Tensor, seed: int) -> Tensor:
         """The loss of local maps ``student`` (B, C, h, w) and ``teacher`` (B, Ct, ht, wt), float32, a scalar.
