@@ -66,13 +66,8 @@ checkpoint = 1
 """
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the toy network and the toy phantoms known by name."""
-    known(monkeypatch)
-
-
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the toy network and the toy phantoms known by name."""
     monkeypatch.setitem(NETWORKS, "tiny", "tests.learning.tiny:build")
     monkeypatch.setattr(nuisance, "NUISANCES", {**nuisance.NUISANCES, "tiny": lambda: TINY})
 

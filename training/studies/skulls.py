@@ -2,7 +2,7 @@
 
 ``python -m training.studies.skulls --bundles FOLDER --encoder skull-face --out FOLDER`` makes phantoms that no training
 saw, searches every skull among the faces of *other* visits, and prints one row for each encoder (a table by backbone,
-where several were trained) and for each gallery: the persons' own faces, and those mixed with ``--distractors`` faces of
+where several were trained) and each gallery: the persons' own faces, and those mixed with ``--distractors`` faces of
 further people. Intervals are over persons.
 
 ``--seen DIR`` names the work folder of a training: its rows *of the training's own persons* show, apart, what the split
@@ -52,6 +52,9 @@ class Sizes:
     rounds: int = 1000
     seed: int = SKULLS_SEED
     nuisance: str = "default"
+
+
+_USUAL = Sizes()
 
 
 def judged(skulls: Faces, faces: Faces, distractors: Faces, sizes: Sizes) -> dict[str, Retrieval]:
@@ -148,11 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--encoder", nargs="+", required=True, help="bundles; several make a table by backbone")
     parser.add_argument("--bundles", type=Path, action="append", default=[], help="folder with further bundles")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study")
-    parser.add_argument("--persons", type=int, default=Sizes.persons)
-    parser.add_argument("--visits", type=int, default=Sizes.visits)
-    parser.add_argument("--distractors", type=int, default=Sizes.distractors)
+    parser.add_argument("--persons", type=int, default=_USUAL.persons)
+    parser.add_argument("--visits", type=int, default=_USUAL.visits)
+    parser.add_argument("--distractors", type=int, default=_USUAL.distractors)
     parser.add_argument("--ranks", type=int, nargs="+", default=list(RANKS))
-    parser.add_argument("--rounds", type=int, default=Sizes.rounds)
+    parser.add_argument("--rounds", type=int, default=_USUAL.rounds)
     parser.add_argument("--seed", type=int, default=SKULLS_SEED, help="of the persons; no other use may share it")
     parser.add_argument("--nuisance", default="default", help="set of dials: default, unseen, coupled or clinical")
     parser.add_argument("--seen", type=Path, help="work folder of the first encoder's training: shows the trap apart")
