@@ -26,11 +26,18 @@ _STRIP = (38.0, 52.0)
 _BEFORE, _BEHIND = 36.0, 30.0
 # Bone in a strip counts from _FROM HU and in full at _FULL more.
 _FROM, _FULL = 120.0, 500.0
-# The comb: millimetres from the first to the second tooth, how much each gap grows on the one above, and how far the
-# first tooth may be from the apex of the lungs.
-_PITCHES = np.arange(11.0, 27.1, 0.5)
-_GROWTHS = np.arange(0.0, 1.61, 0.2)
-_OFFSETS = np.arange(-14.0, 14.1, 1.0)
+# The comb: millimetres between its fifth and sixth tooth, how much each gap grows on the one above, and by how much less
+# each of the first gaps is, where the uppermost ribs leave the spine close together.
+_PITCHES = np.arange(13.0, 32.1, 0.5)
+_GROWTHS = np.arange(0.0, 1.01, 0.2)
+_SQUEEZES, _SQUEEZED = np.arange(0.0, 3.8, 0.75), 4
+# No gap is smaller than this share of the usual one.
+_LEAST_GAP = 0.42
+# Where the first tooth is against the apex of the lungs in millimetres: middle, deviation, least and most; the same where
+# the apex is out of view and only the top of what is seen of the lungs is known.
+_AT_APEX, _ABOVE_CUT = (2.0, 8.0, -14.0, 18.0), (14.0, 14.0, -2.0, 42.0)
+# What a deviation of the first tooth costs, and what a last rib without another one below it is worth.
+_COST, _LAST = 0.25, 0.3
 # What the profile is compared with: its own surroundings of this many millimetres, clipped at so many deviations.
 _AROUND, _CLIP = 60.0, 1.6
 # A comb that fits no better is no chest's.
@@ -94,44 +101,53 @@ def find_chest_roi(trunk: Trunk) -> ChestRoi:
 
 def count_ribs(trunk: Trunk) -> tuple[Vector, float]:
     """(12,) LPS heights of the vertebrae and how well they fit. Raises ``NO_CHEST`` or ``CHEST_CUT``."""
-    profile = _contrasted(rib_profile(trunk))
+    profile = rib_profile(trunk)
     apex, sure = _apex(trunk)
-    offsets = _OFFSETS if sure else np.arange(0.0, 40.1, 1.0)
+    middle, deviation, least, most = _AT_APEX if sure else _ABOVE_CUT
+    offsets = np.arange(least, most + 0.1)
     heights = _combs(apex + offsets)
     index = (heights - trunk.grid.origin[2]) / FINE_MM
     between = (index[..., 1:] + index[..., :-1]) / 2.0
-    teeth, gaps = _at(profile, index), _at(profile, between)
-    inside = np.isfinite(teeth).sum(axis=-1)
-    score = np.where(inside >= NEED - 1, _mean(teeth) - _mean(gaps), -np.inf) / 2.0
-    if not np.isfinite(score).any():
-        raise refuse("CHEST_CUT", "fewer than eight pairs of ribs are in the field of view")
+    contrast = _contrasted(profile)
+    teeth, gaps = _at(contrast, index[..., :VERTEBRAE]), _at(contrast, between[..., : VERTEBRAE - 1])
+    fit = (_mean(teeth) - _mean(gaps)) / 2.0
+    usual = float(np.median(profile[profile > np.median(profile)]))
+    ribs = np.nan_to_num(np.clip(_at(profile, index[..., VERTEBRAE - 1 :]) / usual, 0.0, 1.0))
+    prior = _COST * ((offsets - middle) / deviation) ** 2
+    score = fit + _LAST * (ribs[..., 0] - ribs[..., 1]) - prior[:, None]
+    score = np.where(np.isfinite(teeth).sum(axis=-1) >= NEED - 1, score, -np.inf)
     best = np.unravel_index(int(score.argmax()), score.shape)
-    if float(score[best]) < MIN_FIT:
-        raise refuse("NO_CHEST", f"twelve pairs of ribs do not fit what is beside the spine ({float(score[best]):.2f})")
-    return np.asarray(heights[best], dtype=np.float64), float(score[best])
+    if not np.isfinite(score[best]):
+        raise refuse("CHEST_CUT", "fewer than eight pairs of ribs are in the field of view")
+    if float(fit[best]) < MIN_FIT:
+        raise refuse("NO_CHEST", f"twelve pairs of ribs do not fit what is beside the spine ({float(fit[best]):.2f})")
+    return np.asarray(heights[best][:VERTEBRAE], dtype=np.float64), float(fit[best])
 
 
 def rib_profile(trunk: Trunk) -> Vector:
-    """(slices,) of the fine grid: how much bone there is in the strips on both sides of the spine, square mm."""
+    """(slices,) of the fine grid: how much bone there is in the strips on both sides of the spine, square mm.
+
+    The geometric mean of the two: what is on one side alone is no pair of ribs.
+    """
     grid = trunk.grid
     place = trunk.spine_at(grid.origin[2] + FINE_MM * np.arange(len(grid.values)))
     columns = (place[:, 0] - grid.origin[0]) / FINE_MM
     rows = (place[:, 1] - grid.origin[1]) / FINE_MM
-    found = np.zeros(len(grid.values))
+    found = np.zeros((len(grid.values), 2))
     for height, (column, row) in enumerate(zip(columns, rows, strict=True)):
         depth = slice(max(round(row - _BEFORE / FINE_MM), 0), max(round(row + _BEHIND / FINE_MM), 0))
-        for side in (1, -1):
+        for number, side in enumerate((1, -1)):
             first, last = sorted(round(column + side * edge / FINE_MM) for edge in _STRIP)
             strip = grid.values[height, depth, max(first, 0) : max(last, 0)]
-            found[height] += float(np.clip((strip - _FROM) / _FULL, 0.0, 1.0).sum())
-    return found * FINE_MM**2
+            found[height, number] = float(np.clip((strip - _FROM) / _FULL, 0.0, 1.0).sum())
+    return np.asarray(np.sqrt(found.prod(axis=1)) * FINE_MM**2)
 
 
 def _contrasted(profile: Vector) -> Vector:
     """The profile against its surroundings, in deviations: what rises is a rib, whatever lies behind it."""
     from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-    smooth = gaussian_filter1d(np.sqrt(profile), 2.0)
+    smooth = gaussian_filter1d(profile, 2.0)
     width = round(_AROUND / FINE_MM)
     centred = smooth - uniform_filter1d(smooth, width)
     spread = np.sqrt(uniform_filter1d(centred**2, width)) + 1e-3
@@ -139,10 +155,16 @@ def _contrasted(profile: Vector) -> Vector:
 
 
 def _combs(first: Vector) -> Vector:
-    """(offsets, pitches, growths, 12) heights of every comb that begins at one of ``first``."""
-    steps = np.arange(VERTEBRAE)
-    pitch, growth = _PITCHES[None, :, None, None], _GROWTHS[None, None, :, None]
-    return np.asarray(first[:, None, None, None] - pitch * steps - growth * steps * (steps - 1) / 2.0)
+    """(offsets, combs, 13) heights of every comb that begins at one of ``first``; the last is the
+    place of a thirteenth rib."""
+    gaps = np.arange(VERTEBRAE, dtype=np.float64)
+    grids = np.meshgrid(_PITCHES, _GROWTHS, _SQUEEZES, indexing="ij")
+    pitch, growth, squeeze = (one.ravel() for one in grids)
+    early = np.maximum(_SQUEEZED - gaps, 0.0)
+    steps = pitch[..., None] + growth[..., None] * (gaps - _SQUEEZED) - squeeze[..., None] * early
+    steps = steps[steps.min(axis=-1) >= _LEAST_GAP * pitch]
+    below = np.concatenate([np.zeros((len(steps), 1)), np.cumsum(steps, axis=-1)], axis=-1)
+    return np.asarray(first[:, None, None] - below)
 
 
 def _at(profile: Vector, index: Vector) -> Vector:

@@ -1,13 +1,12 @@
 """The trunk in a chest CT: body, lungs and spine, upright along the patient's axes whatever way he lay.
 
-Only the patient coordinate system counts, so prone, feet first and decubitus scans are like any other. What the patient
-himself leans or turns in it, by his own spine and by the shape of his trunk, is taken out.
+Only the patient coordinate system counts, so prone, feet first and decubitus scans are like any other. How far the
+patient himself leans to a side in it, by his own spine, is taken out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +14,21 @@ from numpy.typing import NDArray
 from inference.imaging.grid import Grid, Vector, bounds_of, resample
 from inference.imaging.rejections import refuse
 from inference.imaging.skin import AIR_HU, COARSE_MM, MAX_VOXELS, Skin, find_skin
-from inference.types import LoadedSeries
+from inference.types import FloatArray, LoadedSeries
 
 # What ribs are counted and rendered on; the first step makes everything this coarse, so that it stays quick.
 FINE_MM = 1.5
 # Air in a trunk that is no lung: gas in stomach and bowel, the gap between the arms and the head.
 MIN_LUNG_ML, MIN_SHARE = 150.0, 0.15
 BONE_HU = 200.0
-# How far from the middle of the lungs the spine may be, and the width over which its bone is summed, millimetres.
-_SPINE_REACH, _SPINE_WIDTH = 45.0, 40.0
+# How far the spine may be from the middle of the lungs, and how far in one slice from where it is in all of them; the
+# width over which its bone is summed. Millimetres.
+_FAR, _NEAR, _SPINE_WIDTH = 70.0, 27.0, 40.0
 # Lamina and processes lie in the rearmost share of the lungs' depth; aorta and heart, bright with contrast, before it.
 _REAR = 0.72
 _BEHIND_LUNGS = 36.0
 # Leaning less than this is not worth another interpolation; more than _MOST is no patient on a table.
 _LEAST_DEGREES, _MOST_DEGREES = 1.0, 35.0
-# How the turn of the cage is seen: slices, and how much wider than deep it has to be.
-_SLICES, _ELONGATED = 12, 1.15
 
 Mask = NDArray[np.bool_]
 
@@ -122,66 +120,69 @@ def _turned(volume: LoadedSeries, turn: NDArray[np.float64]) -> LoadedSeries:
 
 def _spine(skin: Skin, lungs: Mask) -> Vector:
     """(slices, 2) LPS x and y of the arches, a smooth curve through what is found beside the lungs."""
-    from scipy.ndimage import median_filter, uniform_filter1d
-
-    bone = np.clip(skin.grid.values - BONE_HU, 0.0, 600.0)
-    # Slices with little of the lungs, at their ends, say little of where the middle is.
     areas = lungs.sum(axis=(1, 2))
-    heights = np.flatnonzero(areas > 0.15 * areas.max())
-    across = np.flatnonzero(lungs[heights].any(axis=(0, 1)))
-    middle, reach = (across[0] + across[-1]) / 2.0, _SPINE_REACH / COARSE_MM
-    first, last = max(round(middle - reach), 0), round(middle + reach) + 1
-    half = round(_SPINE_WIDTH / COARSE_MM / 2)
-    found = []
-    for height in heights:
-        depths = np.flatnonzero(lungs[height].any(axis=1))
-        rear = round(depths[0] + _REAR * (depths[-1] - depths[0]))
-        part = bone[height, rear : depths[-1] + round(_BEHIND_LUNGS / COARSE_MM)]
-        column = first + int(uniform_filter1d(part.sum(axis=0), 2 * half + 1)[first:last].argmax())
-        near = part[:, max(column - half, 0) : column + half + 1]
-        weight = float(near.sum())
+    # Slices with little of the lungs, at their ends, say little of where the spine is.
+    heights = np.flatnonzero(areas > 0.3 * areas.max())
+    rears = [_rear(skin, lungs, height) for height in heights]
+    middle = _strongest(np.sum([part.sum(axis=0) for _, part in rears], axis=0), lungs.any(axis=(0, 1)), _FAR)
+    half, found = round(_SPINE_WIDTH / COARSE_MM / 2), []
+    near = np.zeros(lungs.shape[2], dtype=bool)
+    near[max(round(middle - _NEAR / COARSE_MM), 0) : round(middle + _NEAR / COARSE_MM) + 1] = True
+    for height, (rear, part) in zip(heights, rears, strict=True):
+        column = _strongest(part.sum(axis=0), near, _NEAR)
+        around = part[:, max(column - half, 0) : column + half + 1]
+        weight = float(around.sum())
         if weight > 0:
-            x = max(column - half, 0) + float(near.sum(axis=0) @ np.arange(near.shape[1])) / weight
-            y = rear + float(near.sum(axis=1) @ np.arange(near.shape[0])) / weight
+            x = max(column - half, 0) + float(around.sum(axis=0) @ np.arange(around.shape[1])) / weight
+            y = rear + float(around.sum(axis=1) @ np.arange(around.shape[0])) / weight
             found.append((height, x, y))
     if len(found) < 0.5 * len(heights) or len(found) < 20:
         raise refuse("NO_CHEST", "no spine behind the lungs")
-    z, x, y = np.array(found).T
-    slices = np.arange(len(lungs))
-    clipped = np.clip(slices, z[0], z[-1])
-    curves = [np.polyval(np.polyfit(z, median_filter(values, 9), 2), clipped) for values in (x, y)]
+    places = np.array(found)
+    curves = [_curve(places[:, 0], places[:, 1 + axis], len(lungs)) for axis in (0, 1)]
     return np.stack([skin.grid.origin[axis] + COARSE_MM * curves[axis] for axis in (0, 1)], axis=1)
 
 
+def _rear(skin: Skin, lungs: Mask, height: int) -> tuple[int, FloatArray]:
+    """The first row behind most of the lungs of a slice, and the bone from there to the back."""
+    depths = np.flatnonzero(lungs[height].any(axis=1))
+    first = round(depths[0] + _REAR * (depths[-1] - depths[0]))
+    part = skin.grid.values[height, first : depths[-1] + round(_BEHIND_LUNGS / COARSE_MM)]
+    return first, np.clip(part - np.float32(BONE_HU), 0.0, 600.0)
+
+
+def _strongest(profile: FloatArray, wanted: Mask, reach: float) -> int:
+    """The column about which most bone is, at most ``reach`` millimetres from the middle of the wanted ones."""
+    from scipy.ndimage import uniform_filter1d
+
+    columns = np.flatnonzero(wanted)
+    middle = (columns[0] + columns[-1]) / 2.0
+    first = max(round(middle - reach / COARSE_MM), 0)
+    smooth = uniform_filter1d(profile, 2 * round(_SPINE_WIDTH / COARSE_MM / 2) + 1)
+    return first + int(smooth[first : round(middle + reach / COARSE_MM) + 1].argmax())
+
+
+def _curve(z: Vector, values: Vector, count: int) -> Vector:
+    """A parabola through the values without those far from it, at ``count`` slices; level beyond the ends."""
+    kept = np.ones(len(z), dtype=bool)
+    for _ in range(3):
+        fit = np.polyfit(z[kept], values[kept], 2)
+        apart = np.abs(values - np.polyval(fit, z))
+        kept = apart <= max(2.0, 2.5 * float(np.median(apart)))
+    return np.asarray(np.polyval(fit, np.clip(np.arange(count), z[0], z[-1])))
+
+
 def _lean(lungs: Mask, spine: Vector) -> NDArray[np.float64] | None:
-    """The rotation that takes out how the patient leans to a side and turns about his length; None for next to none."""
+    """The rotation that takes out how the patient leans to a side; None for next to nothing.
+
+    A turn about his length stays: no landmark shows it as surely as the spine shows a lean.
+    """
     from scipy.spatial.transform import Rotation
 
     heights = np.flatnonzero(lungs.any(axis=(1, 2)))
-    side = float(np.degrees(np.arctan(np.polyfit(heights * COARSE_MM, spine[heights, 0], 1)[0])))
-    turn = _turn(lungs, heights)
-    if max(abs(side), abs(turn)) > _MOST_DEGREES:
-        raise refuse("NO_CHEST", f"the spine leans by {side:.0f} degrees and the trunk is turned by {turn:.0f}")
-    if max(abs(side), abs(turn)) < _LEAST_DEGREES:
+    degrees = float(np.degrees(np.arctan(np.polyfit(heights * COARSE_MM, spine[heights, 0], 1)[0])))
+    if abs(degrees) > _MOST_DEGREES:
+        raise refuse("NO_CHEST", f"what is behind the lungs leans by {degrees:.0f} degrees: no spine")
+    if abs(degrees) < _LEAST_DEGREES:
         return None
-    return np.asarray(Rotation.from_euler("yz", [-side, -turn], degrees=True).as_matrix())
-
-
-def _turn(lungs: Mask, heights: NDArray[np.intp]) -> float:
-    """Degrees of the cage's long axis to the patient's left-right axis, seen along his length.
-
-    The cage is the convex hull of both lungs: the heart does not dent it, arms and breasts are outside. One that is
-    nearly as deep as wide has no long axis, and counts as straight.
-    """
-    from skimage import morphology
-
-    hull: Any = morphology.convex_hull_image  # typed only in part
-    middle = heights[round(0.25 * len(heights)) : round(0.75 * len(heights))]
-    sums = np.zeros((2, 2))
-    for height in middle[:: max(1, len(middle) // _SLICES)]:
-        y, x = np.nonzero(hull(lungs[height]))
-        sums += np.cov(x, y)
-    wide, deep = np.sqrt(np.linalg.eigvalsh(sums)[::-1])
-    if wide < _ELONGATED * deep:
-        return 0.0
-    return float(np.degrees(0.5 * np.arctan2(2.0 * sums[0, 1], sums[0, 0] - sums[1, 1])))
+    return np.asarray(Rotation.from_euler("y", -degrees, degrees=True).as_matrix())
