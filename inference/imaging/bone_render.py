@@ -26,7 +26,7 @@ _STEP = 0.7
 
 @dataclass(frozen=True, slots=True)
 class BoneLook:
-    """``opacity`` (n, 2) HU and opacity per millimetre; ``colour`` (n, 4) HU and RGB in [0, 1]; the rest is the lamp."""
+    """``opacity`` (n, 2) HU and opacity per mm; ``colour`` (n, 4) HU and RGB in [0, 1]; the rest is the lamp."""
 
     opacity: NDArray[np.float64]
     colour: NDArray[np.float64]

@@ -1,9 +1,9 @@
-"""Where the chest begins and ends: from the top of the first thoracic vertebra to the bottom of the twelfth, and between
-the outermost points of the ribs.
+"""Where the chest begins and ends: from the top of the first thoracic vertebra to the bottom of the twelfth, and
+between the outermost points of the ribs.
 
-In a CT the ribs are counted where they leave the spine: there every one crosses a narrow strip on either side of it, and
-a comb of twelve teeth, wider apart from tooth to tooth as vertebrae grow downwards, is laid over the profile of bone
-along that strip. The apex of the lungs, which lies at the first rib, says where to begin.
+In a CT the ribs are counted where they leave the spine: there every one crosses a narrow strip on either side of it,
+and a comb of twelve teeth, wider apart from tooth to tooth as vertebrae grow downwards, is laid over the profile of
+bone along that strip. The apex of the lungs, which lies at the first rib, says where to begin.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _STRIP = (38.0, 52.0)
 _BEFORE, _BEHIND = 36.0, 30.0
 # Bone in a strip counts from _FROM HU and in full at _FULL more.
 _FROM, _FULL = 120.0, 500.0
-# The comb: millimetres between its fifth and sixth tooth, how much each gap grows on the one above, and by how much less
-# each of the first gaps is, where the uppermost ribs leave the spine close together.
+# The comb: millimetres between its fifth and sixth tooth, how much each gap grows on the one above, and by how much
+# less each of the first gaps is, where the uppermost ribs leave the spine close together.
 _PITCHES = np.arange(13.0, 32.1, 0.5)
 _GROWTHS = np.arange(0.0, 1.01, 0.2)
 _SQUEEZES, _SQUEEZED = np.arange(0.0, 3.8, 0.75), 4
 # No gap is smaller than this share of the usual one.
 _LEAST_GAP = 0.42
-# Where the first tooth is against the apex of the lungs in millimetres: middle, deviation, least and most; the same where
-# the apex is out of view and only the top of what is seen of the lungs is known.
+# Where the first tooth is against the apex of the lungs in millimetres: middle, deviation, least and most; the same
+# where the apex is out of view and only the top of what is seen of the lungs is known.
 _AT_APEX, _ABOVE_CUT = (2.0, 8.0, -14.0, 18.0), (14.0, 14.0, -2.0, 42.0)
 # What a deviation of the first tooth costs, and what a last rib without another one below it is worth.
 _COST, _LAST = 0.25, 0.3
@@ -52,7 +52,7 @@ _FREE = 0.62
 
 @dataclass(frozen=True, slots=True)
 class ChestRoi:
-    """Edges in LPS millimetres of an upright patient: ``right`` (least x) and ``left``, ``bottom`` (least z) and ``top``.
+    """Edges in LPS millimetres of an upright patient: ``right`` (least x), ``left``, ``bottom`` (least z) and ``top``.
 
     vertebrae
         (12,) heights of the middles of the thoracic vertebrae, the first one first; also of those out of view.
@@ -107,15 +107,12 @@ def count_ribs(trunk: Trunk) -> tuple[Vector, float]:
     offsets = np.arange(least, most + 0.1)
     heights = _combs(apex + offsets)
     index = (heights - trunk.grid.origin[2]) / FINE_MM
-    between = (index[..., 1:] + index[..., :-1]) / 2.0
-    contrast = _contrasted(profile)
-    teeth, gaps = _at(contrast, index[..., :VERTEBRAE]), _at(contrast, between[..., : VERTEBRAE - 1])
-    fit = (_mean(teeth) - _mean(gaps)) / 2.0
+    fit, inside = _agreement(_contrasted(profile), index[..., :VERTEBRAE])
     usual = float(np.median(profile[profile > np.median(profile)]))
     ribs = np.nan_to_num(np.clip(_at(profile, index[..., VERTEBRAE - 1 :]) / usual, 0.0, 1.0))
     prior = _COST * ((offsets - middle) / deviation) ** 2
     score = fit + _LAST * (ribs[..., 0] - ribs[..., 1]) - prior[:, None]
-    score = np.where(np.isfinite(teeth).sum(axis=-1) >= NEED - 1, score, -np.inf)
+    score = np.where(inside >= NEED - 1, score, -np.inf)
     best = np.unravel_index(int(score.argmax()), score.shape)
     if not np.isfinite(score[best]):
         raise refuse("CHEST_CUT", "fewer than eight pairs of ribs are in the field of view")
@@ -173,10 +170,18 @@ def _at(profile: Vector, index: Vector) -> Vector:
     return np.where((index >= 0) & (index <= len(profile) - 1), found, np.nan)
 
 
-def _mean(values: Vector) -> Vector:
-    """Mean over the last axis of what is finite; 0 of nothing."""
-    known = np.isfinite(values)
-    return np.asarray(np.where(known, values, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1))
+def _agreement(contrast: Vector, index: Vector) -> tuple[Vector, NDArray[np.intp]]:
+    """How well each comb's teeth are crests and the middles between them troughs, and how many teeth are in view.
+
+    A wave runs with every comb from tooth to tooth; its mean product with the profile is about 1 for one like it, and
+    less for a comb that leaves a crest out.
+    """
+    shares = np.arange(0.0, 1.0, 0.125)
+    points = index[..., :-1, None] + shares * (index[..., 1:, None] - index[..., :-1, None])
+    found = _at(contrast, points) * (np.sqrt(2.0) * np.cos(2.0 * np.pi * shares))
+    known = np.isfinite(found)
+    mean = np.where(known, found, 0.0).sum(axis=(-2, -1)) / np.maximum(known.sum(axis=(-2, -1)), 1)
+    return np.asarray(mean), ((index >= 0) & (index <= len(contrast) - 1)).sum(axis=-1)
 
 
 def _apex(trunk: Trunk) -> tuple[float, bool]:

@@ -30,8 +30,8 @@ SIZE = 256
 _EDGE_MM = 3.0
 # Arms are parts of a slice that do not reach within this many millimetres of the lungs.
 _ARM_GAP = 9.0
-# The inside of the cage ends so far from the hull of the lungs, for ribs lie outside it; below the lungs it is what lies
-# under them, to so far down, further from that hull and before the arches of the spine. Millimetres.
+# The inside of the cage ends so far from the hull of the lungs, for ribs lie outside it; below the lungs it is what
+# lies under them, to so far down, further from that hull and before the arches of the spine. Millimetres.
 _INSIDE, _INSIDE_BELOW, _DOWN = 6.0, 15.0, 90.0
 # The spine from the middle of its arches: half the width of bodies and how far they reach to the front (the aorta lies
 # beside and before them); half the width of the arches with their processes and the necks of ribs, which begin so far
