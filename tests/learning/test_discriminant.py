@@ -42,6 +42,27 @@ def test_it_finds_what_tells_people_apart_that_it_never_saw() -> None:
     assert _rank1((features - mean) @ projection.T, classes) > 0.9
 
 
+def test_what_tells_hospitals_apart_is_not_taken_for_what_tells_people_apart() -> None:
+    features, classes = _people(60, 3, 1)
+    groups = (classes >= 30).astype(np.int64)
+    far = features + groups[:, None] * 200 * np.random.default_rng(3).normal(size=40)
+    found, mean = discriminant(far, classes, 8, 0.1, groups)
+    near, _ = discriminant(features, classes, 8, 0.1, groups)
+    np.testing.assert_allclose(np.abs(found), np.abs(near), atol=1e-6)
+    np.testing.assert_allclose(mean, (far[groups == 0].mean(axis=0) + far[groups == 1].mean(axis=0)) / 2)
+    blind, _ = discriminant(far, classes, 8, 0.1)
+    assert np.abs(np.abs(blind) - np.abs(near)).max() > 0.1
+
+
+def test_one_group_is_as_good_as_none() -> None:
+    features, classes = _people(60, 3, 1)
+    plain = discriminant(features, classes, 8, 0.1)
+    for one, other in zip(
+        plain, discriminant(features, classes, 8, 0.1, np.zeros(len(classes), np.int64)), strict=True
+    ):
+        np.testing.assert_allclose(one, other)
+
+
 def test_directions_that_tell_little_weigh_little() -> None:
     projection, mean = discriminant(*_people(300, 3, 1), 20, 0.0)
     features, classes = _people(50, 2, 2)
@@ -50,7 +71,7 @@ def test_directions_that_tell_little_weigh_little() -> None:
 
 def test_it_is_shrunk_the_more_the_less_there_is_to_learn_from() -> None:
     much, little = _people(600, 4, 1), _people(24, 2, 1)
-    chosen = [best_shrinkage(*some, len(some[1]), 4, 0) for some in (much, little)]
+    chosen = [best_shrinkage(*some, np.zeros_like(some[1]), len(some[1]), 4, 0) for some in (much, little)]
     assert chosen[0] <= chosen[1]
 
 

@@ -103,7 +103,8 @@ class Pairs(Dataset[Item]):
 
     def __getitem__(self, drawn: int | tuple[int, int]) -> Item:
         place, seed = drawn if isinstance(drawn, tuple) else (drawn, 0)
-        found = {side: torch.from_numpy(self._store.pictures(self._persons[place], side).copy()) for side in SIDES}
+        person = self._persons[place]
+        found: Item = {side: torch.from_numpy(self._store.pictures(person, side).copy()) for side in SIDES}
         return {**found, "place": torch.tensor(place), "seed": torch.tensor(seed)}
 
 

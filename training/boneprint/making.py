@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import ImagingError, TrainingError
-from inference.encoders.families import canonical_modality
 from inference.encoders.inputs import InputSpec, is_flat, prepare
 from inference.networks.boneprint_sides import SIDES, Side
 from inference.types import LoadedSeries
@@ -30,7 +29,9 @@ VISITS: dict[Side, int] = {"radiograph": 0, "rendering": 1}
 _LARGER = 1.25
 _COARSEST = 2.6  # mm, of the volume behind a small rendering
 _FULL = 4095
-_MODALITY = {"radiograph": "DX", "rendering": "CT-VR"}
+_KIND: dict[Side, str] = {"radiograph": "radiograph", "rendering": "photograph"}
+# A manifest's word for a rendering, and the one that makes a loader of pictures expect colour.
+_RENDERING, _PHOTOGRAPH = "CT-VR", "XC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +116,11 @@ class ManifestJob:
         someone = Someone(f"{first.issuer}|{first.patient_id}", first.sex, first.age)
         found: list[LoadedSeries] = []
         for row, side in zip(self.rows, self.sides, strict=True):
-            loaded = load_row(self.manifest, row)
+            known = replace(row, modality=_PHOTOGRAPH) if row.modality == _RENDERING else row
+            loaded = load_row(self.manifest, known)
             if not loaded.images:
                 return _refused(someone, loaded.rejections[0].reason if loaded.rejections else "NO_IMAGE")
-            if not _shows(side, loaded.images[0].modality, loaded.images[0].kind):
+            if loaded.images[0].kind != _KIND[side]:
                 return _refused(someone, "ENCODER_KIND")
             found.append(loaded.images[0])
         return _framed(someone, found, self.sides, self.spec)
@@ -158,7 +160,7 @@ def side_of(row: Row) -> Side | None:
     """Which side a manifest's row shows, by what it says."""
     if row.modality in ("CR", "DX", "RG", "DR"):
         return "radiograph"
-    if row.modality == "CT-VR" or (row.modality == "CT" and row.view.upper() == "BONE"):
+    if row.modality == _RENDERING or (row.modality == "CT" and row.view.upper() == "BONE"):
         return "rendering"
     return None
 
@@ -169,10 +171,6 @@ def _apart(rows: Sequence[Sequence[Row]]) -> tuple[Row, ...] | None:
         return (rows[0][0],) if rows[0] else None
     pairs = ((one, other) for one in rows[0] for other in rows[1] if one.study != other.study)
     return next(pairs, None)
-
-
-def _shows(side: Side, modality: str, kind: str) -> bool:
-    return canonical_modality(modality, kind) == _MODALITY[side]
 
 
 def _framed(who: Someone, images: Sequence[LoadedSeries], sides: Sequence[Side], spec: InputSpec) -> Made:

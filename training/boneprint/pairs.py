@@ -119,7 +119,15 @@ class PairStore:
         return np.array([place for place, who in enumerate(self.people) if not who.refused], np.int64)
 
     def pictures(self, person: int, side: Side) -> Pictures:
-        """uint8 (3, S, S) RGB of a person's one side; a radiograph's grey is repeated."""
+        """uint8 (3, S, S) RGB of a person's one side; a radiograph's grey is repeated.
+
+        Raises
+        ------
+        ValueError
+            when nothing of that side is stored.
+        """
+        if side not in self.sides:
+            raise ValueError(f"a store of {' and '.join(self.sides)} holds no {side}s")
         if self._map is None:
             found = np.memmap(self._folder / _RECORDS, np.uint8, "r")
             self._map = found[: self._bytes * len(self)].reshape(len(self), self.planes, self.size, self.size)

@@ -31,7 +31,7 @@ def methods(explicit: Recipe, implicit: Recipe) -> dict[str, Recipe]:
 
 def ablations(explicit: Recipe) -> dict[str, Recipe]:
     """The explicit fusion with other weights, reconstruction to contrast, and with other positives."""
-    found = {
+    found: dict[str, dict[str, Any]] = {
         f"weights {reconstruction}:{contrast}": {"reconstruction": float(reconstruction), "contrast": float(contrast)}
         for reconstruction, contrast in WEIGHTS
     }

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from inference.calibration import to_json
+from inference.calibration import Calibration, to_json
 from inference.encoders.bundle import BUNDLE_FILE, Bundle
 from inference.encoders.face_network import NETWORK, FaceInput
 from inference.encoders.registry import Registry
@@ -40,8 +40,8 @@ def face_bundle(
 ) -> Outcome:
     """The bundle ``out/<name>`` with the weights of ``trained``, whose figures are those of the catalogue's volumes.
 
-    ``images`` are the depth images that it was trained on, made by ``spec``. It is made in a folder of its own and moved to its place
-    when all of it is there.
+    ``images`` are the depth images that it was trained on, made by ``spec``. The bundle is made in a folder of its own
+    and moved to its place when all of it is there.
     """
     target = out / recipe.name
     for unfinished in out.glob(f"{_UNFINISHED}*"):
@@ -70,7 +70,6 @@ def _described(recipe: Recipe, trained: Outcome, images: Manifest, spec: DepthSp
     patients = len({(row.issuer, row.patient_id) for row in rows})
     scans = len({(row.issuer, row.patient_id, row.series) for row in rows})
     sources = [_source(one) for one in recipe.sources]
-    says.pop("calibration", None)
     return says | {
         "network": NETWORK,
         "input": face_input(recipe, spec).to_mapping(),
@@ -78,7 +77,6 @@ def _described(recipe: Recipe, trained: Outcome, images: Manifest, spec: DepthSp
         "model": says["model"] | {"modalities": sorted({row.labels["modality"] for row in rows})},
         "metrics": {"about": _ABOUT, "serving": says["metrics"]["serving"]},
         "training": says["training"] | {"data": sources},
-        "files": {name: digest for name, digest in says["files"].items() if name != CALIBRATION_FILE},
     }
 
 
@@ -105,14 +103,19 @@ def _judged(
         says["metrics"][split] = metrics_table(encoded, figures[split])
         if split == VALIDATION and recipe.export.calibrate:
             fitted_on = f"{split} patients of {says['trained_on']}"
-            found = calibration_of(encoder, encoded, scope_of(recipe), fitted_on, 0)
-            if found is not None:
-                content = to_json(found).encode()
-                (folder / CALIBRATION_FILE).write_bytes(content)
-                says["files"][CALIBRATION_FILE] = hashlib.sha256(content).hexdigest()
-                says["calibration"] = CALIBRATION_FILE
+            _calibrate(folder, says, calibration_of(encoder, encoded, scope_of(recipe), fitted_on, 0))
     _say(folder, says)
     return figures
+
+
+def _calibrate(folder: Path, says: dict[str, Any], found: Calibration | None) -> None:
+    if found is None:
+        says["training"]["notes"].append("NO_CALIBRATION: validation has too few patients with two visits")
+        return
+    content = to_json(found).encode()
+    (folder / CALIBRATION_FILE).write_bytes(content)
+    says["files"][CALIBRATION_FILE] = hashlib.sha256(content).hexdigest()
+    says["calibration"] = CALIBRATION_FILE
 
 
 def _by_visit(images: Sequence[Image]) -> list[Image]:

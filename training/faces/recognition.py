@@ -117,7 +117,9 @@ def face_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
     """The recipe with depth images, which are pictures of one plane, in the place of its volumes."""
     source = Source(name="faces", manifest=str(manifest.path), outside=True)
     store = recipe.store.model_copy(update={"slices": 1})
-    return recipe.model_copy(update={"sources": (source,), "store": store})
+    # The encoder that takes volumes is calibrated, not the one within.
+    export = recipe.export.model_copy(update={"calibrate": False})
+    return recipe.model_copy(update={"sources": (source,), "store": store, "export": export})
 
 
 def grouped(recipe: Recipe, data: Prepared) -> Prepared:

@@ -106,8 +106,8 @@ def drawn_face(head: Head) -> Face:
     for axis in range(3):
         ends = np.moveaxis(inside, axis, 0)
         ends[[0, -1]] = -_FAR
-    affine = sampled.affine()
-    field = lps.FieldOfView(np.linalg.inv(affine), inside.shape, sampled.spacing)
+    inverse = np.asarray(np.linalg.inv(sampled.affine()), np.float64)
+    field = lps.FieldOfView(inverse, inside.shape, sampled.spacing)
     return Face(lps.Grid(inside, low, _SPACING), 0.0, Pose(tip, FRONTAL_AXES), field)
 
 

@@ -43,14 +43,18 @@ class Samples:
     def __len__(self) -> int:
         return len(self.records)
 
+    def alike(self, recipe: Recipe) -> list[str]:
+        """Of each image, what it shares with those it may be compared with in training: source, and kind of image."""
+        if recipe.task != "identity":
+            return ["all"] * len(self)
+        return [
+            " ".join((recipe.sources[source].name, *_kind(row, recipe)))
+            for source, row in zip(self.sources, self.rows, strict=True)
+        ]
+
     def pools(self, recipe: Recipe) -> list[Pool]:
         """See :func:`~training.learning.sampler.pools_of`."""
-        names = ["all"] * len(self)
-        if recipe.task == "identity":
-            names = [
-                " ".join((recipe.sources[source].name, *_kind(row, recipe)))
-                for source, row in zip(self.sources, self.rows, strict=True)
-            ]
+        names = self.alike(recipe)
         weights = [recipe.sources[source].weight for source in self.sources]
         return pools_of(names, weights, self.classes, keys_of(self.rows).study)
 

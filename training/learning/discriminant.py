@@ -25,6 +25,7 @@ from training.learning.sampler import Draw
 from training.learning.seeds import seed_of, stream
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
 _SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.6)
 # Images that decide between them: their pairs are counted.
@@ -50,7 +51,8 @@ def fit_head(recipe: Recipe, network: Any, samples: Samples, device: torch.devic
     network.head = nn.Identity()
     features = _features(recipe, network.to(device).eval(), samples, device, tell)
     network.head = head
-    projection, mean = _judged(features, samples.classes, linear.out_features, recipe.seed)
+    groups = np.unique(samples.alike(recipe), return_inverse=True)[1].astype(np.int64)
+    projection, mean = _judged(features, samples.classes, groups, linear.out_features, recipe.seed)
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(projection))
         norm.running_mean.copy_(torch.from_numpy(projection @ mean))
@@ -61,12 +63,14 @@ def fit_head(recipe: Recipe, network: Any, samples: Samples, device: torch.devic
 
 
 def discriminant(
-    features: Floats, classes: NDArray[np.int64], dimension: int, shrinkage: float
+    features: Floats, classes: Codes, dimension: int, shrinkage: float, groups: Codes | None = None
 ) -> tuple[Floats, Floats]:
     """The projection (d, D) and the mean (D,) of features (N, D) of so many classes.
 
     Classes of one example say nothing of what varies within a class, but do of what varies between them. ``shrinkage``
-    in [0, 1] is the share of a round scatter in that within classes.
+    in [0, 1] is the share of a round scatter in that within classes. ``groups`` (N,) are of images that are alike (one
+    hospital's, one view's), a class being in one of them: what tells groups apart tells nobody apart and counts for
+    nothing, and the mean is that of the groups' means.
 
     Raises
     ------
@@ -92,16 +96,26 @@ def discriminant(
     scatter = residual.T @ residual / max(1, len(residual) - int((counts > 1).sum()))
     size = len(scatter)
     within = (1 - shrinkage) * scatter + shrinkage * np.trace(scatter) / size * np.eye(size)
-    centre = means.mean(axis=0)
+    centres, group = _centres(means, codes, groups)
+    apart = (means - centres[group]) / scale
     # Class means vary by what varies within a class too: that part tells nothing.
-    between = np.cov((means - centre) / scale, rowvar=False) - scatter * (1 / counts).mean()
+    between = apart.T @ apart / (len(means) - len(centres)) - scatter * (1 / counts).mean()
     values, vectors = eigh(between, within, subset_by_index=[size - dimension, size - 1])
     telling = np.clip(values, 0, None)
     projection = (vectors * np.sqrt(telling / (1 + telling))).T[::-1] / scale
-    return np.ascontiguousarray(projection), centre
+    return np.ascontiguousarray(projection), centres.mean(axis=0)
 
 
-def best_shrinkage(features: Floats, classes: NDArray[np.int64], images: int, dimension: int, seed: int) -> float:
+def _centres(means: Floats, codes: Codes, groups: Codes | None) -> tuple[Floats, Codes]:
+    """The mean of each group's classes, and each class's group."""
+    if groups is None:
+        return means.mean(axis=0, keepdims=True), np.zeros(len(means), np.int64)
+    own = np.empty(len(means), np.int64)
+    own[codes] = np.unique(groups, return_inverse=True)[1]
+    return np.stack([means[own == one].mean(axis=0) for one in range(own.max() + 1)]), own
+
+
+def best_shrinkage(features: Floats, classes: Codes, groups: Codes, images: int, dimension: int, seed: int) -> float:
     """The shrinkage under which patients whom the fit left out are told apart best (by equal error rate).
 
     The first ``images`` rows are one view of every image; what follows are further views, to fit on alone.
@@ -110,13 +124,14 @@ def best_shrinkage(features: Floats, classes: NDArray[np.int64], images: int, di
     judged = np.isin(classes, stream(seed, "shrinkage").permutation(names)[: len(names) // 3])
     test = np.flatnonzero(judged[:images])[:_JUDGED]
     mates = np.triu(classes[test][:, None] == classes[test][None, :], 1)
-    strangers = np.triu(~mates, 1) & (classes[test][:, None] != classes[test][None, :])
+    strangers = np.triu(groups[test][:, None] == groups[test][None, :], 1)
+    strangers &= classes[test][:, None] != classes[test][None, :]
     if not mates.any() or not strangers.any():
         return _SHRINKAGES[len(_SHRINKAGES) // 2]
     errors = []
     for shrinkage in _SHRINKAGES:
         most = min(dimension, len(np.unique(classes[~judged])) - 1)
-        projection, mean = discriminant(features[~judged], classes[~judged], most, shrinkage)
+        projection, mean = discriminant(features[~judged], classes[~judged], most, shrinkage, groups[~judged])
         found = (features[test] - mean) @ projection.T
         found /= np.linalg.norm(found, axis=1, keepdims=True) + 1e-12
         scores = found @ found.T
@@ -124,12 +139,13 @@ def best_shrinkage(features: Floats, classes: NDArray[np.int64], images: int, di
     return _SHRINKAGES[int(np.argmin(errors))]
 
 
-def _judged(features: Floats, classes: NDArray[np.int64], dimension: int, seed: int) -> tuple[Floats, Floats]:
-    every = np.tile(classes, len(features) // len(classes))
+def _judged(features: Floats, classes: Codes, groups: Codes, dimension: int, seed: int) -> tuple[Floats, Floats]:
+    views = len(features) // len(classes)
+    every, alike = np.tile(classes, views), np.tile(groups, views)
     # Said first, so that it is said of the dimension that was asked for.
-    fitted = discriminant(features, every, dimension, _SHRINKAGES[0])
-    shrinkage = best_shrinkage(features, every, len(classes), dimension, seed)
-    return fitted if shrinkage == _SHRINKAGES[0] else discriminant(features, every, dimension, shrinkage)
+    fitted = discriminant(features, every, dimension, _SHRINKAGES[0], alike)
+    shrinkage = best_shrinkage(features, every, alike, len(classes), dimension, seed)
+    return fitted if shrinkage == _SHRINKAGES[0] else discriminant(features, every, dimension, shrinkage, alike)
 
 
 def _features(recipe: Recipe, network: Any, samples: Samples, device: torch.device, tell: Tell) -> Floats:

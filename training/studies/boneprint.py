@@ -27,11 +27,11 @@ from inference.networks.boneprint_sides import SIDES, Side
 from inference.types import FloatArray
 from inference.whole_file import whole_file
 from training.boneprint.__main__ import assigned
-from training.boneprint.figures import CHANCE, FUSIONS, RANKS, beyond_chance, chance_row, order, row
+from training.boneprint.figures import CHANCE, RANKS, beyond_chance, chance_row, order, row
 from training.boneprint.pairs import PairStore
 from training.boneprint.recipe import Recipe, changed, read_recipe
 from training.boneprint.searching import OTHER, Searches, search
-from training.boneprint.variants import ablations, methods
+from training.boneprint.variants import FUSIONS, ablations, methods
 from training.evaluation.figures import Figure, to_json
 from training.evaluation.report.cells import cell
 from training.learning.catalogue import Tell
