@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from config.errors import StorageError
 from inference.imaging.depth import face_depth
@@ -100,7 +101,7 @@ def test_a_cache_has_an_image_of_every_pose_and_says_whose(tmp_path: Path) -> No
     assert {row.study for row in rows} == {"day 3", "ct 2"}
     assert rows[0].labels == {"modality": "CT", "study": "ct 1"} and rows[0].series == "a-ct 1"
     image = load_row(made.manifest, rows[0]).images[0]
-    stored = cv2.imread(str(made.manifest.file(rows[0])), cv2.IMREAD_GRAYSCALE)
+    stored = _read(made.manifest.file(rows[0]))
     assert image.kind == "photograph" and (image.pixels == stored[..., None]).all(), "the loader changed its greys"
 
 
@@ -108,6 +109,10 @@ def test_images_of_one_day_are_of_one_visit() -> None:
     ct, mr = Row("x", "p", "ct study", days=8), Row("y", "p", "mr study", days=8)
     assert visit_of(ct) == visit_of(mr) != visit_of(replace(mr, days=9))
     assert visit_of(replace(ct, days=None)) != visit_of(replace(mr, days=None))
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
 class Counted:
@@ -179,7 +184,7 @@ def test_a_volume_that_cannot_be_loaded_is_refused_by_the_loaders_name(tmp_path:
 def test_a_written_image_is_read_back(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (33, 47), np.uint8)
     write_image(tmp_path / "new" / "one.png", pixels)
-    assert (cv2.imread(str(tmp_path / "new" / "one.png"), cv2.IMREAD_GRAYSCALE) == pixels).all()
+    assert (_read(tmp_path / "new" / "one.png") == pixels).all()
 
 
 def test_persons_of_the_source_domain_have_faces_of_their_own_that_stay_theirs() -> None:

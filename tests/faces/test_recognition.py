@@ -175,8 +175,9 @@ def test_weights_of_the_source_domain_are_what_a_training_starts_from(
     trained: tuple[Path, Outcome, list[str]], recipe: Recipe, tmp_path: Path
 ) -> None:
     # Of the first six persons of this seed four are trained on, and two are held out.
-    small = {"persons": 6, "visits": 2, "views": 2, "seed": 7713}
-    source = train_source(recipe, tmp_path / "source", **small, hardware=CPU, tell=_tell, say=_say)
+    source = train_source(
+        recipe, tmp_path / "source", persons=6, visits=2, views=2, seed=7713, hardware=CPU, tell=_tell, say=_say
+    )
     assert source is not None
     weights = source.bundle / "weights.safetensors"
     still = recipe.model_copy(update={"optimiser": recipe.optimiser.model_copy(update={"learning_rate": 1e-12})})

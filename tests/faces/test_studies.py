@@ -115,11 +115,12 @@ def test_a_floor_that_knows_scans_and_no_persons_shows_the_shortcut() -> None:
     posed = unit(frontal + 0.05 * rng.standard_normal(frontal.shape))
     same = {"persons": _vectors(60, 0.0)}
     found = shortcut(_rows(60), {"scans": frontal} | same, {"scans": posed} | same, OPTIONS, _tell)
-    ranks = {
-        name: {row: one.headline()["rank-1"].value for row, one in by.methods.items()} for name, by in found.items()
-    }
-    assert ranks["scans"][SAME_SCAN] == 1.0 and ranks["scans"][OTHER_VISIT] < 0.12
-    assert ranks["persons"] == {SAME_SCAN: 1.0, OTHER_VISIT: 1.0}
+    scans, persons = (
+        {row: one.headline()["rank-1"].value or 0.0 for row, one in found[name].methods.items()}
+        for name in ("scans", "persons")
+    )
+    assert scans[SAME_SCAN] == 1.0 and scans[OTHER_VISIT] < 0.12
+    assert persons == {SAME_SCAN: 1.0, OTHER_VISIT: 1.0}
     assert found["scans"].chance == pytest.approx(1 / 60)
     assert found["scans"].methods[SAME_SCAN].difference["rank-1"].low > 0.8  # type: ignore[operator]
 
@@ -213,7 +214,8 @@ def base() -> Recipe:
 def test_the_ablation_trains_and_judges_each_way_on_the_same_searches(
     tmp_path: Path, pictures: GroupData, base: Recipe
 ) -> None:
-    pairs, out, said = [(2, 4), (4, 2)], tmp_path / "study", []
+    pairs, out = [(2, 4), (4, 2)], tmp_path / "study"
+    said: list[str] = []
     trained = train_all(base, pictures, pairs, out, Hardware("cpu"), _tell, said.append)
     again = train_all(base, pictures, pairs, out, Hardware("cpu"), _tell, said.append)
     assert trained == again and sum("training in" in line for line in said) == 2
