@@ -73,9 +73,11 @@ def test_a_tint_says_nothing() -> None:
 
 def test_larger_pictures_are_scaled_to_its_size() -> None:
     network = built("boneprint-implicit")
-    large = torch.nn.functional.interpolate(pictures(), scale_factor=4, mode="bilinear", align_corners=False)
-    assert network.grey(large).shape == (3, 1, SIZE, SIZE)
-    assert torch.allclose(network.grey(large), network.grey(pictures()), atol=0.4)
+    ramps = [torch.linspace(0.5 / edge, 1 - 0.5 / edge, edge).expand(1, 3, edge, edge) for edge in (SIZE, 4 * SIZE)]
+    small, large = (network.grey(ramp) for ramp in ramps)
+    assert large.shape == (1, 1, SIZE, SIZE)
+    assert torch.allclose(small, large, atol=0.02)
+    assert (float(small.min()), float(small.max())) == pytest.approx((-1, 1), abs=0.05)
 
 
 def test_the_other_side_is_a_part_of_an_explicit_boneprint() -> None:

@@ -108,7 +108,7 @@ def write_pairs(folder: Path, persons: int = 20) -> Path:
     for number in range(persons):
         radiograph, rendering = pair(number)
         known: dict[str, Any] = {"sex": "FM"[number % 2], "age": 30.0 + number}
-        for name, picture, modality, view in (("r", radiograph, "DX", "PA"), ("v", rendering, "CT", "BONE")):
+        for name, picture, modality, view in (("r", radiograph, "DX", "PA"), ("v", rendering, "CT-VR", "BONE")):
             path = f"{number}-{name}.png"
             assert cv2.imwrite(str(folder / path), picture if picture.ndim == 2 else picture[..., ::-1])
             rows.append(Row(path, f"p{number}", f"study-{name}", modality=modality, view=view, **known))
