@@ -46,7 +46,7 @@ from training.studies.showing import told
 from training.studies.stages import stages
 
 # No other use of phantoms draws persons from this seed.
-HISTORY_SEED = 7700
+HISTORY_SEED = 7440
 MOST = 5
 FIGURES = ("accuracy", "balanced accuracy", "AUC")
 
