@@ -233,6 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.studies.decisions", description=main.__doc__)
     parser.add_argument("--encoder", default="general")
     parser.add_argument("--kind", default="chest-film", choices=("chest-film", "head-ct"))
+    parser.add_argument("--fit-seed", type=int, default=CALIBRATION_SEED, help="of the persons who are fitted on")
+    parser.add_argument("--seed", type=int, default=DECISIONS_SEED, help="of those who are judged")
     parser.add_argument("--fit-persons", type=int, default=600)
     parser.add_argument("--fit-gallery", type=int, default=220)
     parser.add_argument("--persons", type=int, default=2200)
@@ -248,8 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fit, test = (
         list(track(embeddings(encoder, chosen.kind, seed, n, chosen.cache, chosen.processes, dials), label, 2 * n))
         for seed, n, label, dials in (
-            (CALIBRATION_SEED, chosen.fit_persons, "fitting", "default"),
-            (DECISIONS_SEED, chosen.persons, "judging", chosen.nuisance),
+            (chosen.fit_seed, chosen.fit_persons, "fitting", "default"),
+            (chosen.seed, chosen.persons, "judging", chosen.nuisance),
         )
     )
     study = measure(fit, test, chosen.fit_gallery)
