@@ -4,7 +4,7 @@
 ``FOLDER/face-landmarks``. The same command goes on where it was stopped. A copy of the bundle in
 ``inference/imaging/bundles`` is what :func:`inference.imaging.depth.find_face` then starts from.
 
-Every step sees heads turned to anywhere (a third of them little), larger and smaller, cut by planes, on tables, with
+Every step sees heads turned to anywhere (half of them little), larger and smaller, cut by planes, on tables, with
 brightness remapped at random, so that what is learnt is the shape of a head and not how one machine shows it.
 """
 
@@ -39,7 +39,7 @@ SIGMA = 1.0
 # A voxel at a landmark weighs this much more than one of the background, of which there are thousands.
 _FOREGROUND = 40.0
 # How far heads are turned in what share of draws (degrees; all others to anywhere), and how much they are scaled.
-_LITTLE, _LITTLE_SHARE, _SCALE = 12.0, 0.35, (0.85, 1.18)
+_LITTLE, _LITTLE_SHARE, _SCALE = 12.0, 0.5, (0.85, 1.18)
 _ASIDE = 45.0
 _CUT_SHARE, _TABLE_SHARE, _REMAP_SHARE, _BLANK_SHARE = 0.25, 0.3, 0.7, 0.1
 
