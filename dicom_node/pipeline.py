@@ -115,7 +115,7 @@ class Pipeline:
             probe=subject.demographics,
             known=node.known_patient,
             weights=node.demographic_weights(),
-            review_only=[name for name in names if not node.registry.bundle(name).manifest.supports_automatic_link],
+            review_only=[name for name in names if not node.registry.bundle(name).manifest.may_link],
         )
         verified = node.verifying.verify(material.templates, nominated(evidence))
         return node.verifying.joined(evidence, verified), verified

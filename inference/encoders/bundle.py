@@ -36,14 +36,16 @@ import hashlib
 import importlib.util
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from config.errors import CalibrationError, EncoderError
 from inference.calibration import Calibration, from_json, read_calibration
 
 BUNDLE_FILE = "bundle.toml"
+# Published figures of these methods cannot support an automatic link, and no bundle of theirs may say that it does.
+REVIEW_ONLY_NETWORKS = frozenset({"boneprint"})
 _MAX_BUNDLE_TOML = 65536
 Backend = Literal["torch", "onnx", "onnx-int8"]
 _NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -88,6 +90,18 @@ class Manifest(_Table):
     serving: ServingTable = ServingTable()
     metrics: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _never_alone(self) -> Self:
+        claims = "supports_automatic_link" in self.model_fields_set and self.supports_automatic_link
+        if claims and self.network in REVIEW_ONLY_NETWORKS:
+            raise ValueError(f"no bundle of the network {self.network!r} supports an automatic link")
+        return self
+
+    @property
+    def may_link(self) -> bool:
+        """Whether its evidence alone may bring an automatic link about."""
+        return self.supports_automatic_link and self.network not in REVIEW_ONLY_NETWORKS
 
 
 class Bundle:

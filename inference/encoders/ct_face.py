@@ -19,6 +19,7 @@ from config.errors import EncoderError, ImagingError
 from inference.encoders.bundle import Bundle
 from inference.encoders.face_alignment import Aligner, MeanFace
 from inference.imaging.depth import DepthMap, Renderer, face_depth, find_face
+from inference.imaging.regions import part_of
 from inference.types import Encoding, FloatArray, LoadedSeries, SeriesHeader
 
 # Depth is rendered this much finer than it is used and averaged, which takes the steps of the slices out.
@@ -119,7 +120,7 @@ class CtFaceEncoder:
         if image.kind != "volume" or image.modality != "CT":
             raise ImagingError(f"the encoder {self.name!r} takes CT volumes only", reason="ENCODER_KIND")
         weights = self._weights
-        view = self._viewer.view(image)
+        view = self._viewer.view(part_of(image, "head"))
         seen = np.isfinite(view.depth[weights.region])
         difference = depth_difference(view.depth, weights.mean_depth, weights.region)
         vector = (difference - weights.centre) @ weights.projection

@@ -22,6 +22,7 @@ from inference.encoders.bundle import Bundle, Manifest
 from inference.encoders.inputs import is_flat, require_pixels
 from inference.encoders.runtime import Runtime, open_runtime
 from inference.imaging.depth_image import Camera, DepthSpec, Turn
+from inference.imaging.regions import part_of
 from inference.imaging.skin import SKIN_HU
 from inference.types import Encoding, FloatArray, LoadedSeries, SeriesHeader
 
@@ -139,7 +140,7 @@ class FaceNetworkEncoder:
         require_pixels(image)
 
     def _encode(self, image: LoadedSeries) -> Encoding | None:
-        face = self._camera.find(image)
+        face = self._camera.find(part_of(image, "head"))
         taken = list(self._camera.take(face, self._views))
         features = self._features(np.stack([middle(one.pixels, self.spec.size) for one in taken]))
         length = float(np.linalg.norm(features))

@@ -14,6 +14,7 @@ from inference.encoders.protocol import Encoder
 
 # Network name in bundle.toml -> module with `load(bundle, device, batch_size) -> Encoder`.
 NETWORKS = {
+    "boneprint": "inference.encoders.boneprint",
     "efficientnet-lite0": "inference.encoders.general",
     "face-depth": "inference.encoders.ct_face",
     "skull-face": "inference.encoders.skull_face",
