@@ -38,7 +38,8 @@ def verification_accuracy(
     thresholds = [side.best_threshold() for side in sides]
     judged = [sides[0].told(thresholds[1]), sides[1].told(thresholds[0])]
     rng = np.random.default_rng([seed, 1])
-    drawn = np.array([[one.accuracy(one.draw(rng)) for one in judged] for _ in range(rounds)]).mean(axis=1)
+    draws = [[one.accuracy(one.draw(rng)) for one in judged] for _ in range(rounds)]
+    drawn = np.array(draws, np.float64).reshape(-1, 2).mean(axis=1)
     drawn = drawn[np.isfinite(drawn)]
     low, high = np.percentile(drawn, (2.5, 97.5)) if len(drawn) else (None, None)
     return Figure(
