@@ -18,6 +18,8 @@ MAX_FILE_BYTES = 1024 * 1024
 Keyword = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*(\.[A-Z][A-Za-z0-9]*)*$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 Reason = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=64)]
+# An encoder, or several in order of preference: "better | usual".
+Choice = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*( *\| *[a-z0-9]+(-[a-z0-9]+)*)*$", max_length=256)]
 
 
 class Part(BaseModel):
@@ -80,12 +82,17 @@ class Condition(Part):
 
 
 class Rule(Part):
-    """A named rule: when all its conditions hold, the series goes to its encoders, or to none for a reason."""
+    """A named rule: when all its conditions hold, the series goes to its encoders, or to none for a reason.
+
+    ``encoders`` have to be there; ``where_installed`` are used beside them where they are, and left out where they are
+    not. Of a choice ("better | usual") the first that is installed serves.
+    """
 
     name: Name
     why: str = Field(min_length=1)
     when: tuple[Condition, ...] = Field(min_length=1)
-    encoders: tuple[Name, ...]
+    encoders: tuple[Choice, ...]
+    where_installed: tuple[Choice, ...] = ()
     reason: Reason | None = None
 
     @model_validator(mode="after")

@@ -62,12 +62,13 @@ def material_of(node: Node, series: Iterable[SeriesHeader]) -> Material:
 
 
 def _routed(node: Node, series: SeriesHeader) -> tuple[SeriesHeader, Route]:
-    route = node.rules.route(series)
+    installed = node.registry.names()
+    route = node.rules.route(series).among(installed)
     named = None if node.sight is None or route.encoders else node.sight.named(series, node.load_options)
     if named is None:
         return series, route
     node.ledger.count("modality_by_pixels", modality=named.modality)
-    return named, node.rules.route(named)
+    return named, node.rules.route(named).among(installed)
 
 
 def _encode(node: Node, image: LoadedSeries, encoders: Sequence[Encoder]) -> list[Encoding]:

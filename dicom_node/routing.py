@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,36 @@ Predicate = Callable[[SeriesHeader], bool]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a series goes. Without encoders, ``reason`` says why; ``rule`` is empty where no rule wanted it."""
+    """Where a series goes. Without encoders, ``reason`` says why; ``rule`` is empty where no rule wanted it.
+
+    As the rules give it, entries may be choices, and ``where_installed`` are encoders that may be missing;
+    :meth:`among` says what becomes of it on a node with certain bundles.
+    """
 
     encoders: tuple[str, ...]
     rule: str = ""
     reason: str = ""
+    where_installed: tuple[str, ...] = ()
+
+    def among(self, installed: Collection[str]) -> Route:
+        """The route with encoders by name: of each choice the first that is installed.
+
+        An encoder that has to be there and is not stays in the route: whoever asks for it says what is missing.
+        """
+        needed = [chosen(choice, installed) or names_of(choice)[-1] for choice in self.encoders]
+        beside = [name for choice in self.where_installed if (name := chosen(choice, installed))]
+        encoders = tuple(dict.fromkeys([*needed, *beside]))
+        return Route(encoders, self.rule, "" if encoders else self.reason)
+
+
+def names_of(choice: str) -> list[str]:
+    """The encoders of a choice ("better | usual"), the best one first."""
+    return [name.strip() for name in choice.split("|")]
+
+
+def chosen(choice: str, installed: Collection[str]) -> str | None:
+    """The first encoder of a choice that is installed; None where none is."""
+    return next((name for name in names_of(choice) if name in installed), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +91,13 @@ class RoutingRules:
 
     @property
     def encoders(self) -> frozenset[str]:
-        """Every encoder that some rule names."""
-        return frozenset(name for rule in self.file.rules for name in rule.encoders)
+        """Every encoder that some rule needs; of a choice all."""
+        return frozenset(name for rule in self.file.rules for choice in rule.encoders for name in names_of(choice))
+
+    def missing(self, installed: Collection[str]) -> tuple[str, ...]:
+        """What rules need and a node with these bundles has not: of a choice the last one."""
+        choices = {choice for rule in self.file.rules for choice in rule.encoders}
+        return tuple(sorted({names_of(one)[-1] for one in choices if chosen(one, installed) is None}))
 
     def route(self, series: SeriesHeader) -> Route:
         """The first rule that holds decides; a series without instances has no route."""
@@ -174,7 +204,7 @@ def _row(series: SeriesHeader, rules: RoutingRules) -> DryRunRow:
 
 
 def _route(rule: Rule) -> Route:
-    return Route(rule.encoders, rule.name, rule.reason or "")
+    return Route(rule.encoders, rule.name, rule.reason or "", rule.where_installed)
 
 
 def _conjunction(conditions: Sequence[Condition]) -> Predicate:

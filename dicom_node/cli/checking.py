@@ -63,6 +63,8 @@ def check_config(
     json: Json = False,
 ) -> None:
     """Checks settings, routing rules, orphan patterns and encoder bundles; exits with 2 or 6 when one is unusable."""
+    from dataclasses import replace
+
     from dicom_node.cli.output import console, print_json, table
     from dicom_node.node import Node
     from dicom_node.routing import dry_run, files_below
@@ -73,13 +75,14 @@ def check_config(
     rules = node.rules.current
     assert node.detector is not None and node.load_options is not None
     bundles = {name: node.registry.bundle(name).manifest.version for name in node.registry.names()}
-    missing = sorted(rules.encoders - set(bundles))
+    missing = rules.missing(bundles)
     rows = []
     if folder is not None:
         from dicom_node.cli.progress import bar
 
         with bar("reading", sum(1 for _ in files_below(folder))) as advance:
-            rows = dry_run(folder, rules, lambda _: advance(1))
+            found = dry_run(folder, rules, lambda _: advance(1))
+        rows = [replace(row, route=row.route.among(bundles)) for row in found]
     if json:
         print_json({"encoders": bundles, "missing_encoders": missing, "dry_run": rows})
     else:

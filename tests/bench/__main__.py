@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.bench import adapter, cohort, cstore, decision, evaluator, passing, serving, verifiers
+from tests.bench import adapter, cohort, cstore, decision, evaluator, passing, routes, serving, verifiers
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
         "evaluator": evaluator.main(),
         "verifiers": verifiers.main(),
         "serving": serving.main(),
+        "routes": routes.main(),
         "adapter": adapter.main(),
         "cohort": cohort.main(),
     }

@@ -42,6 +42,6 @@ def test_every_series_and_every_refusal_has_a_row(folder: Path) -> None:
 def test_the_real_series_are_routed_by_what_they_show(data_folder: Path) -> None:
     rows = dry_run(data_folder / "dicom", RoutingRules.load())
     assert {(row.modality, row.route.encoders, row.route.reason) for row in rows} == {
-        ("CT", (), "CT_WITHOUT_HEAD"),
+        ("CT", (), "NO_BONEPRINT_BUNDLE"),
         ("MR", ("general",), ""),
     }
