@@ -149,6 +149,15 @@ def test_a_phantom_is_seen_on_two_days_from_two_sides() -> None:
     assert correlation < 0.9, "a rendering is no radiograph"
 
 
+def test_what_the_node_renders_of_a_ct_is_of_the_same_person_framed_otherwise() -> None:
+    jobs = phantom_jobs(2, 7799, InputSpec(size=64, fit="letterbox"), sides=("rendering",), renderings="mixed")
+    assert [job.rendering for job in jobs] == ["capture", "ct"]
+    made = jobs[1].make()
+    assert made.who.refused == ""
+    assert made.pictures.shape == (3, 64, 64)
+    assert 0.1 < (made.pictures.max(axis=0) > 20).mean() < 0.95, "bones on black"
+
+
 def test_jobs_of_other_persons_dials_or_pictures_have_other_keys() -> None:
     jobs = [
         *phantom_jobs(2, 7799, SPEC),
@@ -156,6 +165,7 @@ def test_jobs_of_other_persons_dials_or_pictures_have_other_keys() -> None:
         *phantom_jobs(1, 7799, SPEC, "unseen"),
         *phantom_jobs(1, 7799, InputSpec(size=64)),
         *phantom_jobs(1, 7799, SPEC, sides=("radiograph",)),
+        *phantom_jobs(1, 7799, SPEC, renderings="ct"),
     ]
     assert len({job.key for job in jobs}) == len(jobs)
 

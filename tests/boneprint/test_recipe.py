@@ -77,7 +77,7 @@ def test_a_manifest_is_the_one_beside_the_recipe(tmp_path: Path) -> None:
     text = (
         shipped_recipes()["boneprint-implicit"]
         .read_text()
-        .replace("persons = 1170\nseed = 7720", 'manifest = "films/manifest.csv"')
+        .replace('persons = 1170\nseed = 7720\nrenderings = "mixed"', 'manifest = "films/manifest.csv"')
     )
     (tmp_path / "own.toml").write_text(text)
     recipe = read_recipe(tmp_path / "own.toml")

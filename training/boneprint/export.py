@@ -110,9 +110,9 @@ def serving_settings(recipe: Recipe) -> dict[str, Any]:
 
 def _says(recipe: Recipe, settings: dict[str, Any], persons: Persons, dimension: int) -> dict[str, Any]:
     own = recipe.source
-    whose = (
-        f"manifest {Path(own.manifest).name}" if own.manifest else f"phantoms of seed {own.seed}, dials {own.nuisance}"
-    )
+    whose = f"phantoms of seed {own.seed}, dials {own.nuisance}, renderings {own.renderings}"
+    if own.manifest:
+        whose = f"manifest {Path(own.manifest).name}"
     return {
         "name": recipe.name,
         "version": recipe.version,

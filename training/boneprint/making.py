@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,13 @@ from inference.networks.boneprint_sides import SIDES, Side
 from inference.types import LoadedSeries
 from training.boneprint.pairs import PLANES, Made, Someone
 from training.cohort.nuisance import dials_of
-from training.cohort.person import first_day, person
-from training.cohort.visit import Dials, visit
+from training.cohort.person import Person, first_day, person
+from training.cohort.visit import Dials, Visit, visit
 from training.manifests.files import Manifest
 from training.manifests.schema import Row
+
+Rendering = Literal["capture", "ct"]
+Renderings = Literal["capture", "ct", "mixed"]
 
 # A radiograph and a rendering are of two visits, or the day's fat and the day's illness would say whose they are.
 VISITS: dict[Side, int] = {"radiograph": 0, "rendering": 1}
@@ -36,17 +39,22 @@ _RENDERING, _PHOTOGRAPH = "CT-VR", "XC"
 
 @dataclass(frozen=True, slots=True)
 class PhantomJob:
-    """The pictures of phantom ``number`` of ``seed``, under the dials of that name, as ``spec`` has them."""
+    """The pictures of phantom ``number`` of ``seed``, under the dials of that name, as ``spec`` has them.
+
+    ``rendering`` is a workstation's ``capture``, or what the node renders itself of a ``ct``.
+    """
 
     seed: int
     number: int
     spec: InputSpec
     nuisance: str = "default"
     sides: tuple[Side, ...] = SIDES
+    rendering: Rendering = "capture"
 
     @property
     def key(self) -> str:
-        return _digest("phantom", self.seed, self.number, self.nuisance, self.spec.to_mapping(), self.sides)
+        how = (self.nuisance, self.spec.to_mapping(), self.sides, self.rendering)
+        return _digest("phantom", self.seed, self.number, *how)
 
     def make(self) -> Made:
         who = person(self.seed, self.number)
@@ -54,14 +62,30 @@ class PhantomJob:
         taken = visit(who, VISITS["radiograph"], dials)
         age = who.years(first_day(self.seed)) + taken.ageing
         someone = Someone(who.patient_id, who.sex, round(age, 2))
-        return _framed(someone, [_phantom_picture(self, side, dials) for side in self.sides], self.sides, self.spec)
+        try:
+            pictures = [_phantom_picture(self, side, dials) for side in self.sides]
+        except ImagingError as error:
+            return _refused(someone, error.reason)
+        return _framed(someone, pictures, self.sides, self.spec)
 
 
 def phantom_jobs(
-    persons: int, seed: int, spec: InputSpec, nuisance: str = "default", sides: tuple[Side, ...] = SIDES
+    persons: int,
+    seed: int,
+    spec: InputSpec,
+    nuisance: str = "default",
+    sides: tuple[Side, ...] = SIDES,
+    renderings: Renderings = "capture",
 ) -> list[PhantomJob]:
-    """One job for each of so many phantoms, numbered from 1."""
-    return [PhantomJob(seed, number, spec, nuisance, sides) for number in range(1, persons + 1)]
+    """One job for each of so many phantoms, numbered from 1; ``mixed``, every second one's rendering is of a CT."""
+    how: dict[Renderings, tuple[Rendering, Rendering]] = {
+        "capture": ("capture", "capture"),
+        "ct": ("ct", "ct"),
+        "mixed": ("ct", "capture"),
+    }
+    return [
+        PhantomJob(seed, number, spec, nuisance, sides, how[renderings][number % 2]) for number in range(1, persons + 1)
+    ]
 
 
 def small_dials(dials: Dials, size: int) -> Dials:
@@ -76,6 +100,7 @@ def small_dials(dials: Dials, size: int) -> Dials:
         dials,
         chest_film=replace(dials.chest_film, matrix=(edge, edge), lateral=0.0),
         bone_view=replace(bones, size=(edge,), voxel=coarse, arms_down=0.0),
+        chest_ct=replace(dials.chest_ct, arms_down=0.0),
     )
 
 
@@ -88,7 +113,20 @@ def _phantom_picture(job: PhantomJob, side: Side, dials: Dials) -> LoadedSeries:
     if side == "radiograph":
         film, _ = chest_radiograph(who, when)
         return _loaded(np.asarray(film, np.float32) / np.float32(_FULL), "radiograph", "DX")
-    return _loaded(bone_view(who, when), "photograph", "CT")
+    if job.rendering == "capture":
+        return _loaded(bone_view(who, when), "photograph", "CT")
+    return _loaded(_rendered(who, when, job.spec.size), "photograph", "CT")
+
+
+def _rendered(who: Person, when: Visit, size: int) -> NDArray[np.uint8]:
+    """What the node makes of the visit's chest CT; raises the ImagingError of its bone view."""
+    from inference.imaging.bone_view import bone_view
+    from training.cohort.chest_ct import chest_ct
+
+    volume, affine = chest_ct(who, when)
+    spacing = tuple(float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+    scan = LoadedSeries("", "", (), "CT", "volume", np.asarray(volume, np.float32), spacing, affine)
+    return bone_view(scan, size).pixels
 
 
 def _loaded(pixels: NDArray[Any], kind: Any, modality: str) -> LoadedSeries:

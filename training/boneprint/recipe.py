@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from config.errors import EncoderError, TrainingError
 from inference.encoders.inputs import InputSpec
+from training.boneprint.making import Renderings
 from training.learning.recipe import Augment, Name, Optimiser, Schedule, Share
 
 __all__ = ["Contrast", "Diffusion", "Length", "PairAugment", "Positives", "Recipe", "Translation", "read_recipe"]
@@ -47,13 +48,15 @@ class Network(_Table):
 class Source(_Table):
     """Whose pairs: ``persons`` phantoms of a ``seed`` under the dials ``nuisance``, or those of a ``manifest``.
 
-    A manifest's pair is a patient's first radiograph and first rendering (a photograph of the modality CT) of another
-    study. ``validation`` is the share of the patients that decides when to stop.
+    Phantoms' ``renderings`` are a workstation's (``capture``), the node's own of a CT (``ct``), or every second one of
+    either (``mixed``). A manifest's pair is a patient's first radiograph and first rendering of another study (see
+    :func:`training.boneprint.making.manifest_jobs`). The share ``validation`` of the patients decides when to stop.
     """
 
     persons: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0)
     nuisance: str = "default"
+    renderings: Renderings = "capture"
     manifest: str = ""
     validation: Share = 0.1
 

@@ -29,7 +29,7 @@ from training.boneprint.export import export_bundle
 from training.boneprint.fitting import Say, fit
 from training.boneprint.making import manifest_jobs, phantom_jobs
 from training.boneprint.pairs import PairStore
-from training.boneprint.recipe import EXPLICIT, IMPLICIT, Optimising, Recipe
+from training.boneprint.recipe import EXPLICIT, IMPLICIT, Optimising, Recipe, Source
 from training.learning.catalogue import Tell
 from training.learning.locks import exclusive
 from training.manifests.files import read_manifest
@@ -93,17 +93,21 @@ def persons_of(recipe: Recipe, work: Path, processes: int, tell: Tell) -> Person
         store = store_in(work, spec, ("manifest", own.manifest))
         store.fill(manifest_jobs(read_manifest(Path(own.manifest)), spec), processes, partial(tell, "pairs"))
     else:
-        store = phantoms_in(work, spec, own.persons, own.seed, own.nuisance, processes, partial(tell, "pairs"))
+        store = phantoms_in(work, spec, own, processes, partial(tell, "pairs"))
     return split_persons(store, own.validation, recipe.seed)
 
 
 def phantoms_in(
-    work: Path, spec: InputSpec, persons: int, seed: int, nuisance: str, processes: int,
-    tell: Callable[[int, int], None], sides: tuple[Side, ...] = SIDES,
-) -> PairStore:  # fmt: skip
-    """So many phantoms of a seed, made where they are not there yet; ``tell`` is called with (done, of how many)."""
-    store = store_in(work, spec, ("phantoms", seed, nuisance, *sides), sides)
-    store.fill(phantom_jobs(persons, seed, spec, nuisance, sides), processes, tell)
+    work: Path,
+    spec: InputSpec,
+    own: Source,
+    processes: int,
+    tell: Callable[[int, int], None],
+    sides: tuple[Side, ...] = SIDES,
+) -> PairStore:
+    """A source's phantoms, made where they are not there yet; ``tell`` is called with (done, of how many)."""
+    store = store_in(work, spec, ("phantoms", own.seed, own.nuisance, own.renderings, *sides), sides)
+    store.fill(phantom_jobs(own.persons, own.seed, spec, own.nuisance, sides, own.renderings), processes, tell)
     return store
 
 

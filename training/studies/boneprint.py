@@ -28,8 +28,9 @@ from inference.types import FloatArray
 from inference.whole_file import whole_file
 from training.boneprint.__main__ import assigned
 from training.boneprint.figures import CHANCE, RANKS, beyond_chance, chance_row, order, row
+from training.boneprint.making import Renderings
 from training.boneprint.pairs import PairStore
-from training.boneprint.recipe import Recipe, changed, read_recipe
+from training.boneprint.recipe import Recipe, Source, changed, read_recipe
 from training.boneprint.searching import OTHER, Searches, search
 from training.boneprint.variants import FUSIONS, ablations, methods
 from training.evaluation.figures import Figure, to_json
@@ -74,10 +75,11 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``others`` are numbers of distractors, ascending."""
+    """``others`` are numbers of distractors, ascending; ``renderings`` those of the persons who are searched for."""
 
     work: Path
     persons: int
+    renderings: Renderings
     others: tuple[int, ...]
     processes: int
     workers: int
@@ -98,12 +100,13 @@ def study(recipes: Mapping[str, Recipe], plan: Plan, tell: Tell, say: Any) -> tu
     from training.boneprint.embeddings import pixels
     from training.boneprint.run import phantoms_in
 
-    make = partial(phantoms_in, plan.work, spec, nuisance="default", processes=plan.processes)
-    people = make(plan.persons, BONEPRINT_SEED, tell=partial(tell, "persons"))
+    made = partial(phantoms_in, plan.work, spec, processes=plan.processes)
+    searched = Source(persons=plan.persons, seed=BONEPRINT_SEED, renderings=plan.renderings)
+    people = made(searched, tell=partial(tell, "persons"))
     others = None
     if plan.others:
-        alone = (OTHER[_QUERY],)
-        others = make(max(plan.others), DISTRACTOR_SEED, tell=partial(tell, "distractors"), sides=alone)
+        alone = Source(persons=max(plan.others), seed=DISTRACTOR_SEED)
+        others = made(alone, tell=partial(tell, "distractors"), sides=(OTHER[_QUERY],))
     found = {name: _method(recipe, plan, people, others, tell, say) for name, recipe in recipes.items()}
     found[FLOOR] = Method({side: pixels(people, side) for side in SIDES}, {}, None)
     return tables(found, people, plan.others), sentences(found)
@@ -227,14 +230,17 @@ def _study(given: argparse.Namespace) -> None:
     from training.studies.stages import stages
 
     others = tuple(sorted(given.distractors))
-    plan = Plan(given.work, given.test, others, given.processes, given.workers, given.accelerator)
+    hardware = (given.processes, given.workers, given.accelerator)
+    recipes = _recipes(given)
+    renderings = given.renderings or next(iter(recipes.values())).source.renderings
+    plan = Plan(given.work, given.test, renderings, others, *hardware)
     console = Console(stderr=True)
 
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False)
 
     with stages() as tell:
-        made, said = study(_recipes(given), plan, tell, say)
+        made, said = study(recipes, plan, tell, say)
     show(made, said)
     with whole_file(given.work / "boneprint.json") as file:
         tell_all = {"tables": {title: _plain(rows) for title, rows in made.items()}, "sentences": said}
