@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import CommandError
-from inference.types import LoadedSeries
+from inference.types import Encoding, LoadedSeries, SeriesHeader
 from tests.faces.scans import write_nifti
 from tests.faces.test_recognition import RECIPE
 from tests.imaging.heads import head
 from training.cohort.implicit import rotation
+from training.evaluation.appraise import METADATA, PIXELS
+from training.evaluation.enrolling import flat
 from training.evaluation.options import Options
 from training.faces.source_domain import SOURCE_SEED
 from training.learning.recipe import Recipe, read_recipe, recipe_of, shipped_recipes
@@ -148,6 +151,18 @@ def volume() -> LoadedSeries:
     return head()
 
 
+class Projections:
+    """An encoder that no camera can be chosen for: it has to be shown a patient who lies turned."""
+
+    name, version, dimension = "projections", "1", 3072
+
+    def accepts(self, series: SeriesHeader) -> bool:
+        return True
+
+    def encode(self, images: Sequence[LoadedSeries]) -> Sequence[Encoding | None]:
+        return [Encoding(self.name, self.version, one.study_uid, one.series_uid, flat(one)[0], 1.0) for one in images]
+
+
 def test_a_study_of_volumes_has_every_figure_and_can_be_shown(tmp_path: Path) -> None:
     rows = []
     for person, width in enumerate((64.0, 76.0)):
@@ -156,13 +171,13 @@ def test_a_study_of_volumes_has_every_figure_and_can_be_shown(tmp_path: Path) ->
             write_nifti(tmp_path / name, head(rotation(0.0, 0.0, 3.0 * day), width))
             rows.append(Row(name, f"p{person}", f"s{person}{day}", modality="CT", days=day))
     write_manifest(tmp_path / "manifest.csv", rows)
-    encoders = {"an encoder": Candidate("test", DepthPixels)}
+    encoders = {"projections": Candidate("test", Projections)}
     found = study_of(read_manifest(tmp_path / "manifest.csv"), encoders, tmp_path / "kept", rounds=20, tell=_tell)
-    assert set(found.across.methods) == {"an encoder", DEPTH_PIXELS, "pixels", "metadata"}
-    assert found.across.mated == 4 and found.across.methods["an encoder"].headline()["rank-1"].value == 1.0
-    assert set(found.shortcut) == {"an encoder", DEPTH_PIXELS, "pixels"}
+    assert set(found.across.methods) == {"projections", DEPTH_PIXELS, PIXELS, METADATA}
+    assert found.across.mated == 4 and found.across.methods[DEPTH_PIXELS].headline()["rank-1"].value == 1.0
+    assert set(found.shortcut) == {"projections", DEPTH_PIXELS, PIXELS}
     assert len(show("default", found)) == 2
-    assert in_json(found)["same-scan shortcut"]["pixels"]["methods"][SAME_SCAN]["figures"]["rank-1"]["value"] == 1.0
+    assert in_json(found)["same-scan shortcut"][PIXELS]["methods"][SAME_SCAN]["figures"]["rank-1"]["value"] == 1.0
 
 
 def test_every_way_to_fill_a_batch_has_270_images() -> None:
@@ -220,7 +235,7 @@ def test_the_ablation_trains_and_judges_each_way_on_the_same_searches(
     again = train_all(base, pictures, pairs, out, Hardware("cpu"), _tell, said.append)
     assert trained == again and sum("training in" in line for line in said) == 2
     found = compare(trained, pictures.manifest, out, 20, _tell)
-    assert list(found.methods) == ["2x4", "4x2", "pixels"]
+    assert list(found.methods) == ["2x4", "4x2", PIXELS]
     assert found.patients == 3 and found.mated == 6
     assert found.methods["4x2"].difference and not found.methods["2x4"].difference
 
