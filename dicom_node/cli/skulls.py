@@ -34,27 +34,28 @@ def identify_skull(
     """Lists the faces of a folder that are nearest to a skull: investigative leads, no identification."""
     from dicom_node.cli.output import printable
     from dicom_node.cli.progress import stages
+    from dicom_node.skulls.cache import Cache
     from dicom_node.skulls.faces import faces_in, load_query, of_another_study
     from dicom_node.skulls.page import as_json, page
-    from dicom_node.skulls.search import Cache, face_vectors, search, skull_vector
-    from inference.encoders.skull_pictures import kind_of_picture
+    from dicom_node.skulls.search import face_vectors, search, skull_of
 
     _writable(html, json)
     registry, chosen = _encoder(context.obj.settings, encoder)
     bundle = registry.bundle(encoder)
     image = load_query(query)
-    skull = kind_of_picture(image, "skull"), skull_vector(chosen, image)
-    kept = cache or gallery / _CACHE
-    everything, unreadable = faces_in(gallery, kept)
+    skull = skull_of(chosen, image)
+    place = cache or gallery / _CACHE
+    everything, unreadable = faces_in(gallery, place)
     faces, same = of_another_study(everything, query, image)
+    kept = Cache(place, bundle)
     with stages() as tell:
-        vectors, refused = face_vectors(chosen, faces, Cache(kept, bundle), tell)
+        vectors, refused = face_vectors(chosen, faces, kept, tell)
     found = search(chosen, skull, faces, vectors, registry.calibration(encoder), top, [*unreadable, *same, *refused])
     name = printable(query.name)
     if json is not None:
         _write_json(json, as_json(found, name, bundle.manifest.trained_on))
     if html is not None:
-        _write(html, page(found, name, image, chosen, bundle.manifest.trained_on))
+        _write(html, page(found, name, image, skull, kept, bundle.manifest.trained_on))
     _show(found, bundle.manifest.trained_on)
 
 

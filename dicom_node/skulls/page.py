@@ -6,14 +6,10 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from config.errors import ImagingError
+from dicom_node.skulls.cache import Cache, png_of
 from dicom_node.skulls.faces import Face, load_face
-from dicom_node.skulls.search import WORDS, Leads
-from inference.encoders.skull_face import SkullFaceEncoder
-from inference.encoders.skull_pictures import picture
+from dicom_node.skulls.search import WORDS, Lead, Leads, Skull
 from inference.types import LoadedSeries
 
 _EDGE = 160
@@ -31,23 +27,25 @@ class _Shown:
     lines: tuple[str, ...]
 
 
-def page(found: Leads, query: str, image: LoadedSeries, encoder: SkullFaceEncoder, trained_on: str) -> str:
+def page(found: Leads, query: str, image: LoadedSeries, skull: Skull, cache: Cache, trained_on: str) -> str:
     """The page as text; everything that comes from files is escaped.
 
     Parameters
     ----------
     query
-        the name of the query, as it is shown.
+        the name of the query, as it is shown; ``image`` is its picture, ``skull`` what was compared of it.
     """
     from jinja2 import Environment, PackageLoader
 
     from training.evaluation.enrolling import thumbnail
 
-    seen = picture(image, "skull", encoder.size("skull"), encoder.kinds("skull"))
-    asked = [_Shown(_png(thumbnail(image, _EDGE)), "the query", (query,)),
-             _Shown(_png(_planes(seen)), "what is compared of it", (found.kind,))]  # fmt: skip
-    leads = [_Shown(_face_png(one.face, encoder), f"{one.rank}: {one.name}", lines_of(found, place)) for place, one in
-             enumerate(found.leads)]  # fmt: skip
+    asked = [
+        _Shown(_base64(png_of(thumbnail(image, _EDGE))), "the query", (query,)),
+        _Shown(_base64(png_of(skull.shown.transpose(1, 2, 0))), "what is compared of it", (found.kind,)),
+    ]
+    leads = [
+        _Shown(_base64(_face_png(one.face, cache)), f"{one.rank}: {one.name}", lines_of(one)) for one in found.leads
+    ]
     environment = Environment(loader=PackageLoader("dicom_node.skulls", "."), autoescape=True)
     text: str = environment.get_template("page.html").render(
         words=WORDS,
@@ -60,9 +58,8 @@ def page(found: Leads, query: str, image: LoadedSeries, encoder: SkullFaceEncode
     return text
 
 
-def lines_of(found: Leads, place: int) -> tuple[str, ...]:
+def lines_of(lead: Lead) -> tuple[str, ...]:
     """What is said of a candidate below its picture."""
-    lead = found.leads[place]
     lines = [f"confidence {lead.confidence:.3f}"]
     if lead.log10_lr is not None:
         lines.append(f"log10 LR {lead.log10_lr:+.2f}")
@@ -113,26 +110,18 @@ def as_json(found: Leads, query: str, trained_on: str) -> dict[str, Any]:
     }
 
 
-def _face_png(face: Face, encoder: SkullFaceEncoder) -> str:
-    """A photograph as it is; of a CT, the face that was compared. Empty where the file has gone since."""
+def _face_png(face: Face, cache: Cache) -> bytes:
+    """Of a CT the face that was compared, a photograph as it is. Empty where the file has gone since."""
     from training.evaluation.enrolling import thumbnail
 
+    kept = cache.png(face.digest)
+    if kept is not None:
+        return kept
     try:
-        image = load_face(face)
-        if image.kind == "volume":
-            return _png(_planes(picture(image, "face", _EDGE, encoder.kinds("face"))))
-        return _png(thumbnail(image, _EDGE))
+        return png_of(thumbnail(load_face(face), _EDGE))
     except ImagingError:
-        return ""
+        return b""
 
 
-def _planes(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(rows, columns, 3) of (3, rows, columns)."""
-    return np.ascontiguousarray(shown.transpose(1, 2, 0))
-
-
-def _png(shown: NDArray[np.uint8]) -> str:
-    import cv2
-
-    _, data = cv2.imencode(".png", shown[..., ::-1] if shown.ndim == 3 else shown)
-    return base64.b64encode(data.tobytes()).decode("ascii")
+def _base64(png: bytes) -> str:
+    return base64.b64encode(png).decode("ascii")

@@ -16,11 +16,15 @@ from typer.testing import CliRunner
 from config.errors import CommandError, EncoderError, ImagingError, MedReIDError
 from dicom_node.cli.app import command_line
 from dicom_node.skulls import search
+from inference.calibration import fit_calibration, to_json
+from tests.cohort.conftest import STILL
 from tests.skulls.conftest import ToyRun
 from tests.skulls.toy import TINY
+from training.cohort.dicom_ct import write_head_ct
 from training.cohort.person import person
 from training.cohort.skull_film import skull_films
 from training.cohort.visit import visit
+from training.recipes.bundles import name_calibration, put_file
 
 HOSTILE = "<script>alert(1)</script>&.png"
 
@@ -210,3 +214,41 @@ def test_a_page_for_a_folder_that_is_not_there_is_refused_before_any_work(home: 
     gallery = gallery_in(home / "gallery")
     assert isinstance(refusal(identify(film, gallery, "--html", str(home / "no" / "l.html"))), CommandError)
     assert not (gallery / ".medreid-skulls").exists()
+
+
+def test_a_calibrated_encoder_says_what_a_lead_is_worth(home: Path, film: Path) -> None:
+    rng = np.random.default_rng(1)
+    mated, others = rng.normal(0.5, 0.2, 300).clip(-1, 1), rng.normal(0.0, 0.2, 3000).clip(-1, 1)
+    found = fit_calibration(
+        mated, others, encoder="skull-face", version="0.1", scope="phantom", fitted_on="draws", patients=300
+    )
+    folder = home / "home" / "bundles" / "skull-face"
+    put_file(folder, "calibration.json", to_json(found).encode())
+    name_calibration(folder, "calibration.json")
+    done = identify(film, gallery_in(home / "gallery"), "--json", str(home / "l.json"), "--html", str(home / "l.html"))
+    leads = json.loads((home / "l.json").read_text())["leads"]
+    worth = [one["log10_lr"] for one in leads]
+    assert worth == sorted(worth, reverse=True)
+    assert all(abs(one) <= found.largest_log10_lr for one in worth)
+    assert "not calibrated" not in done.stdout
+    assert (home / "l.html").read_text().count("log10 LR") == len(leads)
+
+
+@pytest.mark.slow
+def test_a_skull_in_ct_is_searched_among_faces_in_ct(home: Path) -> None:
+    """Series in folders of their own; the scan that the query is of is none of them."""
+    manifest = home / "home" / "bundles" / "skull-face" / "bundle.toml"
+    both = manifest.read_text().replace('["film"]', '["film", "bone-depth"]').replace('["photo"]', '["skin-depth"]')
+    manifest.write_text(both)
+    for number in (1, 2):
+        who = person(7758, number)
+        for day in (0, 1) if number == 1 else (0,):
+            write_head_ct(home / "gallery" / f"{number}-{day}", who, visit(who, day, STILL))
+    done = identify(home / "gallery" / "1-0", home / "gallery", "--json", str(home / "l.json"),
+                    "--html", str(home / "l.html"))  # fmt: skip
+    assert done.exit_code == 0
+    found = json.loads((home / "l.json").read_text())
+    assert found["kind"] == "bone-depth"
+    assert found["refused"] == [{"name": "1-0", "reason": "SAME_STUDY"}]
+    assert sorted(one["name"] for one in found["leads"]) == ["1-1", "2-0"]
+    assert (home / "l.html").read_text().count("data:image/png;base64,") == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,13 +16,15 @@ import torch
 from config.errors import TrainingError
 from inference.encoders.bundle import Bundle
 from inference.encoders.protocol import Encoder
+from inference.networks import build
 from tests.skulls import toy
 from tests.skulls.conftest import ToyRun
 from training.learning.recipe import Sampler
+from training.learning.toml_text import to_toml
 from training.skulls.album import Album, AlbumPlan, Shown, make_album
 from training.skulls.batches import FaceBatches, FrozenFaces, SkullBatches
 from training.skulls.branches import CrossTriplets
-from training.skulls.recipe import read_recipe, shipped_recipes
+from training.skulls.recipe import read_recipe, shipped_recipes, with_backbone
 from training.skulls.run import plan_of, split_persons, train
 
 
@@ -259,3 +262,51 @@ def test_weights_to_start_from_lie_beside_the_recipe(tmp_path: Path) -> None:
     text = toy.RECIPE.replace('name = "tiny", settings', 'name = "tiny", start = "own.safetensors", settings')
     found = toy.recipe_in(tmp_path, text).face.network
     assert found is not None and found.start == str(tmp_path / "own.safetensors")
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    ["vgg16", "resnet18", "resnet50", "resnet101", "densenet121", "densenet201", "efficientnet-b0", "mobilenet-v2",
+     "convnext-tiny", "vit-base", "efficientnet-lite0"],
+)  # fmt: skip
+def test_every_backbone_of_the_table_can_take_the_place_of_the_recipes(backbone: str) -> None:
+    recipe = with_backbone(read_recipe(Path("light")), backbone)
+    assert recipe.name == f"skull-face-{backbone}"
+    assert recipe.face.network is not None
+    settings = recipe.face.network.settings
+    assert settings.get("pretrained", False) is (backbone == "efficientnet-lite0")
+    with torch.device("meta"):
+        network: Any = build(backbone, {key: value for key, value in settings.items() if key != "pretrained"})
+    assert network.dimension == (768 if backbone == "vit-base" else 128)
+
+
+def test_a_bundles_network_is_not_replaced(tmp_path: Path) -> None:
+    text = toy.RECIPE.replace('network = { name = "tiny", settings = { dropout = 0.2 } }\nsteps = 4', 'bundle = "b"')
+    recipe = toy.recipe_in(tmp_path, text)
+    assert recipe.face.bundle == str(tmp_path / "b")
+    with pytest.raises(TrainingError, match="bundle"):
+        with_backbone(recipe, "vgg16")
+
+
+def test_the_face_branch_may_come_from_a_bundle(toy_run: ToyRun, tmp_path: Path, tiny: None) -> None:
+    """What medreid train made is frozen as it is, and its twin learns."""
+    network = build("tiny", {"dimension": 8})
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    weights = safetensors.torch.save(network.state_dict())
+    (folder / "weights.safetensors").write_bytes(weights)
+    says = {
+        "name": "faces", "version": "1", "network": "trained", "dimension": 8, "description": "x", "licence": "x",
+        "trained_on": "x", "recipe": "x", "files": {"weights.safetensors": hashlib.sha256(weights).hexdigest()},
+        "model": {"name": "tiny", "settings": {"dimension": 8}},
+    }  # fmt: skip
+    (folder / "bundle.toml").write_text(to_toml(says))
+    text = toy.RECIPE.replace(
+        'network = { name = "tiny", settings = { dropout = 0.2 } }\nsteps = 4', 'bundle = "faces"\nsteps = 0'
+    )
+    work = tmp_path / "work"
+    name = plan_of(toy_run.recipe).name
+    shutil.copytree(toy_run.work / name, work / name)
+    bundle = toy.trained(toy.recipe_in(tmp_path, text), work).bundle
+    face = safetensors.torch.load_file(bundle / "face.safetensors")
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in face.items())

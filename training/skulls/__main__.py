@@ -19,13 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train = parser.add_subparsers(dest="command", required=True).add_parser("train", help=main.__doc__)
     train.add_argument("--recipe", type=Path, required=True, help="TOML file, or a recipe that ships: light or full")
     train.add_argument("--work", type=Path, required=True, help="folder for pictures, checkpoints and the bundle")
+    train.add_argument("--backbone", default="", help="another network for both branches, as resnet50 or vit-base")
     train.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
     train.add_argument("--workers", type=int, default=0, help="processes that load batches")
     train.add_argument("--processes", type=int, default=2, help="processes that make phantoms")
     chosen = parser.parse_args(arguments)
 
     from training.skulls.fitting import Hardware
-    from training.skulls.recipe import read_recipe
+    from training.skulls.recipe import read_recipe, with_backbone
     from training.skulls.run import train as run
     from training.skulls.showing import table
 
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     said = Console(stderr=True)
     try:
         recipe = read_recipe(chosen.recipe)
+        if chosen.backbone:
+            recipe = with_backbone(recipe, chosen.backbone)
         with stages() as tell:
             outcome = run(recipe, chosen.work, hardware=hardware, tell=tell, say=lambda line: said.print(line))
     except MedReIDError as error:

@@ -16,7 +16,7 @@ from config.errors import TrainingError
 from inference.encoders.skull_pictures import KINDS, Side
 from training.learning.recipe import Augment, Loss, Name, Network, Optimiser, Sampler, Schedule, Share, Splits
 
-__all__ = ["SkullRecipe", "kind_and_view", "read_recipe", "shipped_recipes"]
+__all__ = ["SkullRecipe", "kind_and_view", "read_recipe", "shipped_recipes", "with_backbone"]
 
 _LARGEST_FILE = 1 << 18
 Triplets = Literal["all", "semihard", "hard"]
@@ -169,6 +169,32 @@ def kind_and_view(name: str) -> tuple[str, str]:
     """``film/PA`` as (film, PA); the view is empty where none is named."""
     kind, _, view = name.partition("/")
     return kind, view
+
+
+def with_backbone(recipe: SkullRecipe, backbone: str) -> SkullRecipe:
+    """The recipe with another network in both branches, by its name in :data:`inference.networks.NETWORKS`: one row of
+    a table by backbone. The bundle is called after both.
+
+    Raises
+    ------
+    TrainingError
+        ``RECIPE`` when the recipe's face branch comes from a bundle.
+    """
+    own = recipe.face.network
+    if own is None:
+        raise TrainingError(
+            "the face branch comes from a bundle, whose network is what it is: write a recipe with face.network",
+            reason="RECIPE",
+        )
+    settings: dict[str, Any] = {"embedding": own.settings["embedding"]} if "embedding" in own.settings else {}
+    if backbone.startswith("vit-"):
+        # A transformer's read-out has its own width, and its table of positions one size.
+        settings = {"size": recipe.pictures.size}
+    if backbone == "efficientnet-lite0":
+        settings["pretrained"] = True
+    face = recipe.face.model_copy(update={"network": Network(name=backbone, settings=settings)})
+    skull = recipe.skull.model_copy(update={"network": None, "start": "face"})
+    return recipe.model_copy(update={"name": f"{recipe.name}-{backbone}", "face": face, "skull": skull})
 
 
 def read_recipe(path: Path) -> SkullRecipe:
