@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 
 from config.errors import TrainingError
 from inference.encoders.face_network import FaceNetworkEncoder
@@ -31,8 +32,9 @@ from training.faces.source_domain import SOURCE_SEED, drawn_faces, train_source
 from training.learning.catalogue import TRAIN
 from training.learning.export import Outcome
 from training.learning.folder import Folder
+from training.learning.losses import build_losses
 from training.learning.prepare import prepare_data
-from training.learning.recipe import Recipe, read_recipe, recipe_of
+from training.learning.recipe import Loss, Recipe, read_recipe, recipe_of
 from training.learning.run import Hardware
 from training.manifests.files import read_manifest, write_manifest
 from training.manifests.schema import Row
@@ -196,6 +198,24 @@ def test_too_many_scans_without_a_face_end_a_training(recipe: Recipe, tmp_path: 
     with pytest.raises(TrainingError, match="NO_FACE 1") as refused:
         depth_data(recipe, scans, tmp_path, depth_spec(recipe), processes=1, tell=_tell)
     assert refused.value.reason == "TOO_MANY_FAILURES"
+
+
+def test_the_loss_is_the_mean_hinge_of_squared_distances() -> None:
+    (loss,) = build_losses((Loss(name="hinge-triplet", settings={"margin": 0.3}),), 3, 4)
+    embeddings = torch.randn(9, 4, generator=torch.Generator().manual_seed(2))
+    classes = torch.arange(9) % 3
+    unit = torch.nn.functional.normalize(embeddings)
+    squared = ((unit[:, None] - unit[None]) ** 2).sum(-1)
+    hinges = [
+        squared[a, p] - squared[a, n] + 0.3
+        for a in range(9) for p in range(9) for n in range(9)
+        if a != p and classes[a] == classes[p] and classes[a] != classes[n]
+    ]  # fmt: skip
+    active = torch.stack([one for one in hinges if one > 0])
+    assert 0 < len(active) < len(hinges)
+    assert torch.isclose(loss(embeddings, classes), active.mean(), atol=1e-5)
+    apart = torch.eye(4)[classes]
+    assert loss(apart, classes) == 0, "what is apart by more than the margin still costs"
 
 
 def test_recipes_of_faces_are_told_from_others() -> None:
