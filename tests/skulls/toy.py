@@ -17,7 +17,7 @@ from training.skulls.run import train
 
 TINY = Dials(
     skull_film=SkullFilmDials(matrix=(96, 128), voxel=4.0, table=(("straight", 1.0),), gamma=(1.0, 1.0), mirrored=0.0),
-    face_photo=FacePhotoDials(views=("FRONTAL",), matrix=64),
+    face_photo=FacePhotoDials(views=("FRONTAL", "FRONTAL"), matrix=64),
 )
 PATIENTS = 8
 RECIPE = f"""

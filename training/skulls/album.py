@@ -106,6 +106,13 @@ class Album:
         chosen = set(persons)
         return [one for one in self.shown if one.side == side and one.person in chosen]
 
+    def without_repeats(self) -> Album:
+        """The first picture alone of each kind and visit: several photographs of a day make no larger gallery."""
+        first: dict[tuple[int, int, Side, str], Shown] = {}
+        for one in self.shown:
+            first.setdefault((one.person, one.visit, one.side, one.kind), one)
+        return Album(self._folder, first.values())
+
     def pixels(self, one: Shown) -> Picture:
         """uint8 (3, size, size)."""
         stored = np.load(self._folder / one.file, allow_pickle=False)
@@ -176,10 +183,10 @@ def _develop(folder: Path, plan: AlbumPlan, task: Task) -> list[Shown]:
             views += [row.view] * len(loaded[:1])
     known = task.person <= plan.patients
     return [
-        _stored(folder, plan, task, side, (kind_and_view(kind)[0], view), image)
+        _stored(folder, plan, task, side, (kind_and_view(kind)[0], view), number, image)
         for side in (_SIDES if known else _SIDES[1:])
         for kind in plan.wanted(side)
-        for image, view in zip(images, views, strict=True)
+        for number, (image, view) in enumerate(zip(images, views, strict=True), start=1)
         if _is_of(kind, task.study, view)
     ]
 
@@ -190,7 +197,7 @@ def _is_of(kind: str, study: str, view: str) -> bool:
 
 
 def _stored(
-    folder: Path, plan: AlbumPlan, task: Task, side: Side, shows: tuple[str, str], image: LoadedSeries
+    folder: Path, plan: AlbumPlan, task: Task, side: Side, shows: tuple[str, str], number: int, image: LoadedSeries
 ) -> Shown:
     kind, name = shows[0], "/".join(filter(None, shows))
     shown: dict[str, Any] = {"person": task.person, "visit": task.visit, "side": side, "kind": name}
@@ -198,7 +205,8 @@ def _stored(
         drawn = picture(image, side, plan.size, (kind,))
     except ImagingError as error:
         return Shown(**shown, refused=error.reason)
-    place = f"{task.person:05d}/{task.visit}-{name.replace('/', '-')}.npy"
+    # A visit may have several photographs of one view.
+    place = f"{task.person:05d}/{task.visit}-{name.replace('/', '-')}-{number}.npy"
     with whole_file(folder / place) as file:
         # Three channels only where they differ.
         np.save(file, drawn if kind == "photo" else drawn[:1])

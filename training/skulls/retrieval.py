@@ -71,6 +71,15 @@ class Retrieval:
     gallery: float
 
 
+def joined(first: Faces, second: Faces) -> Faces:
+    """The pictures of both."""
+    return Faces(
+        np.concatenate([first.persons, second.persons]),
+        np.concatenate([first.visits, second.visits]),
+        np.concatenate([first.vectors, second.vectors]),
+    )
+
+
 def searches_of(skulls: Faces, faces: Faces) -> list[Search]:
     """The searches of every skull that has a face of another visit; faces of its own visit are left out of it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -62,8 +62,8 @@ def train(recipe: SkullRecipe, work: Path, *, hardware: Hardware | None = None, 
     Raises
     ------
     TrainingError
-        ``RECIPE_CHANGED``, ``TOO_MANY_FAILURES``, ``SPLIT_EMPTY``, ``NO_PAIRS``, ``TWIN_DIMENSIONS``, ``START``,
-        ``VALIDATION_TOO_SMALL`` or ``NOT_FINITE``, each with its remedy.
+        ``RECIPE_CHANGED``, ``TOO_MANY_FAILURES``, ``KIND_MISSING``, ``SPLIT_EMPTY``, ``NO_PAIRS``, ``TWIN_DIMENSIONS``,
+        ``START``, ``VALIDATION_TOO_SMALL`` or ``NOT_FINITE``, each with its remedy.
     """
     keep_freed_memory()
     chosen = hardware or Hardware()
@@ -151,6 +151,12 @@ def _check(album: Album, recipe: SkullRecipe, say: Say) -> None:
             f"{recipe.pictures.most_failures:g} of pictures.most_failures",
             reason="TOO_MANY_FAILURES",
         )
+    wanted = {*recipe.pictures.skulls, *recipe.pictures.faces}
+    made = {name for one in album.shown for name in (one.kind, one.kind.partition("/")[0])}
+    if missing := sorted(wanted - made):
+        raise TrainingError(
+            f"no phantom has a picture of the kind {missing[0]!r}: leave it out of [pictures]", reason="KIND_MISSING"
+        )
     if failed:
         say(f"{failed} of {total} pictures cannot be made: {reasons}")
 
@@ -235,7 +241,7 @@ def _fit(studio: _Studio, side: Side, branch: Branch, batches: FaceBatches | Sku
     fit(branch, batches, held_out, folder, studio.recipe.length, studio.hardware, stage, studio.tell, studio.say)
 
 
-def _trained_once(studio: _Studio, side: Side, network: nn.Module, learn: Any) -> None:
+def _trained_once(studio: _Studio, side: Side, network: nn.Module, learn: Callable[[], None]) -> None:
     """Learns, and keeps what came of it; or takes what came of it before."""
     done = studio.work / side / weights_file(side)
     if not done.is_file():

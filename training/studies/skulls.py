@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from training.learning.catalogue import Tell
 from training.skulls.album import Album, AlbumPlan, make_album
 from training.skulls.export import sides_of
 from training.skulls.recipe import SkullRecipe
-from training.skulls.retrieval import Faces, Retrieval, measured, searches_of
+from training.skulls.retrieval import Faces, Retrieval, Search, joined, measured, searches_of
 from training.skulls.run import plan_of, split_persons
 from training.skulls.showing import as_json, table
 from training.studies.stages import stages
@@ -58,7 +58,8 @@ _USUAL = Sizes()
 
 
 def judged(skulls: Faces, faces: Faces, distractors: Faces, sizes: Sizes) -> dict[str, Retrieval]:
-    """Figures by gallery: the persons' own faces, and those mixed with faces of people who are never searched for.
+    """Figures by gallery: one visit's faces of all persons, and those mixed with faces of people who are never searched
+    for. With one photograph a visit, 40 persons and 445 distractors these are the galleries of the literature.
 
     Raises
     ------
@@ -69,21 +70,27 @@ def judged(skulls: Faces, faces: Faces, distractors: Faces, sizes: Sizes) -> dic
     """
     if np.intersect1d(skulls.persons, distractors.persons).size:
         raise CommandError("somebody is searched for and a distractor as well", reason="SHARED_PERSONS")
-    galleries = {"own faces": faces}
+    galleries = {"own faces": faces.chosen(np.zeros(0, np.int64))}
     if len(distractors):
-        mixed = (np.concatenate([getattr(one, name) for one in (faces, distractors)]) for name in Faces.__slots__)
-        persons, visits, vectors = mixed
-        galleries[f"with {len(distractors)} distractors"] = Faces(persons, visits, vectors)
+        galleries[f"with {len(distractors)} distractors"] = distractors
     return {
-        name: measured(searches_of(skulls, gallery), sizes.ranks, sizes.rounds, sizes.seed)
-        for name, gallery in galleries.items()
+        name: measured(list(_next_day(skulls, faces, others)), sizes.ranks, sizes.rounds, sizes.seed)
+        for name, others in galleries.items()
     }
+
+
+def _next_day(skulls: Faces, faces: Faces, distractors: Faces) -> Iterator[Search]:
+    """Skulls of each visit among everybody's faces of the next one (of the first, after the last)."""
+    visits = np.unique(faces.visits)
+    for visit, other in zip(visits, np.roll(visits, -1), strict=True):
+        gallery = joined(faces.chosen(faces.visits == other), distractors)
+        yield from searches_of(skulls.chosen(skulls.visits == visit), gallery)
 
 
 def study(encoder: SkullFaceEncoder, out: Path, sizes: Sizes, processes: int, tell: Tell) -> dict[str, Retrieval]:
     """An encoder's figures on phantoms of its own kinds, by gallery; pictures are made once below ``out``."""
     plan = _plan(encoder, sizes)
-    album = make_album(out / plan.name, plan, processes, tell, f"pictures, {encoder.name}")
+    album = make_album(out / plan.name, plan, processes, tell, f"pictures, {encoder.name}").without_repeats()
     others = range(sizes.persons + 1, sizes.persons + sizes.distractors + 1)
     skulls, faces = sides_of(encoder, album, range(1, sizes.persons + 1), encoder.name, tell)
     _, distractors = sides_of(encoder, album, others, f"{encoder.name}, distractors", tell)
@@ -100,7 +107,7 @@ def trap(encoder: SkullFaceEncoder, work: Path, sizes: Sizes, tell: Tell) -> dic
     """
     recipe = _recipe_in(work)
     plan, persons = plan_of(recipe), split_persons(recipe)
-    album = make_album(work / plan.name, plan, 1, tell, "pictures of the training")
+    album = make_album(work / plan.name, plan, 1, tell, "pictures of the training").without_repeats()
     unseen = persons["test"] or persons["validation"]
     groups = {"trained on (as a split of triplets has it)": persons["train"][: len(unseen)], "never seen": unseen}
     return {label: _own(encoder, album, group, sizes, tell, label) for label, group in groups.items()}
@@ -128,7 +135,8 @@ def _own(
     encoder: SkullFaceEncoder, album: Album, persons: Sequence[int], sizes: Sizes, tell: Tell, label: str
 ) -> Retrieval:
     skulls, faces = sides_of(encoder, album, persons, label, tell)
-    return measured(searches_of(skulls, faces), sizes.ranks, sizes.rounds, sizes.seed)
+    nobody = faces.chosen(np.zeros(0, np.int64))
+    return judged(skulls, faces, nobody, sizes)["own faces"]
 
 
 def _recipe_in(work: Path) -> SkullRecipe:
