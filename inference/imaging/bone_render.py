@@ -67,7 +67,7 @@ def render_on_cpu(grid: Grid, frame: Frame, look: BoneLook) -> NDArray[np.uint8]
     shown = np.flatnonzero((volume > look.threshold).any(axis=(0, 2)))
     rest = np.ones(volume[:, 0].shape, np.float32)
     picture = np.zeros((*rest.shape, 3), np.float32)
-    for depth in shown:
+    for depth in shown.tolist():
         z, x = np.nonzero((volume[:, depth] > look.threshold) & (rest > 1e-3))
         units = volume[z, depth, x]
         opaque = np.interp(units, look.opacity[:, 0], look.opacity[:, 1])

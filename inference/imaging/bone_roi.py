@@ -148,7 +148,7 @@ def _contrasted(profile: Vector) -> Vector:
     width = round(_AROUND / FINE_MM)
     centred = smooth - uniform_filter1d(smooth, width)
     spread = np.sqrt(uniform_filter1d(centred**2, width)) + 1e-3
-    return np.clip(centred / spread, -_CLIP, _CLIP)
+    return np.asarray(np.clip(centred / spread, -_CLIP, _CLIP))
 
 
 def _combs(first: Vector) -> Vector:

@@ -123,8 +123,9 @@ def _spine(skin: Skin, lungs: Mask) -> Vector:
     areas = lungs.sum(axis=(1, 2))
     # Slices with little of the lungs, at their ends, say little of where the spine is.
     heights = np.flatnonzero(areas > 0.3 * areas.max())
-    rears = [_rear(skin, lungs, height) for height in heights]
-    middle = _strongest(np.sum([part.sum(axis=0) for _, part in rears], axis=0), lungs.any(axis=(0, 1)), _FAR)
+    rears = [_rear(skin, lungs, height) for height in heights.tolist()]
+    across = np.asarray(lungs.any(axis=(0, 1)))
+    middle = _strongest(np.sum([part.sum(axis=0) for _, part in rears], axis=0), across, _FAR)
     half, found = round(_SPINE_WIDTH / COARSE_MM / 2), []
     near = np.zeros(lungs.shape[2], dtype=bool)
     near[max(round(middle - _NEAR / COARSE_MM), 0) : round(middle + _NEAR / COARSE_MM) + 1] = True
@@ -159,7 +160,7 @@ def _strongest(profile: FloatArray, wanted: Mask, reach: float) -> int:
     middle = (columns[0] + columns[-1]) / 2.0
     first = max(round(middle - reach / COARSE_MM), 0)
     smooth = uniform_filter1d(profile, 2 * round(_SPINE_WIDTH / COARSE_MM / 2) + 1)
-    return first + int(smooth[first : round(middle + reach / COARSE_MM) + 1].argmax())
+    return int(first + smooth[first : round(middle + reach / COARSE_MM) + 1].argmax())
 
 
 def _curve(z: Vector, values: Vector, count: int) -> Vector:
