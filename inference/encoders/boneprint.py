@@ -96,7 +96,7 @@ class BoneprintEncoder:
 
     def _side(self, image: LoadedSeries) -> Side:
         side = _SIDE_OF.get(canonical_modality(image.modality, image.kind))
-        if side is None or image.kind == "fundus":
+        if side is None:
             raise ImagingError(
                 f"the encoder {self.name!r} takes chest radiographs, chest CT and renderings of it",
                 reason="ENCODER_KIND",

@@ -53,7 +53,7 @@ def test_each_part_shows_its_own_and_not_the_other() -> None:
     assert abs(find_face(part_of(volume, "head")).pose.tip[2] - nose) < 12.0
     trunk = part_of(volume, "chest")
     assert np.abs(find_chest_roi(find_trunk(trunk)).vertebrae - chest().vertebrae[:, 2]).mean() < 6.0
-    with pytest.raises(ImagingError, match="nose"):
+    with pytest.raises(ImagingError):
         find_face(trunk)
     assert len(part_of(volume, "head").pixels) + len(trunk.pixels) < 1.4 * len(volume.pixels)
 
