@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from config.errors import TrainingError
 from inference import networks
+from inference.encoders.boneprint import load
 from inference.encoders.bundle import Bundle
 from inference.networks.boneprint_sides import SIDES
 from tests.boneprint.tiny import SETTINGS, SIZE, explicit, implicit, pair, quiet, silent, single
@@ -25,6 +27,8 @@ from training.boneprint.losses import PairContrast, discrepancy, judged_real, po
 from training.boneprint.recipe import PairAugment, Recipe
 from training.boneprint.run import Hardware, persons_of, train
 from training.boneprint.searching import OTHER
+from training.manifests.files import read_manifest
+from training.manifests.images import load_row
 
 CPU = Hardware(accelerator="cpu")
 
@@ -215,6 +219,16 @@ def test_a_bundle_is_what_was_trained_and_says_so(tmp_path: Path, manifest: Path
     assert torch.allclose(found, expected, atol=0.02)
     masked = encoded(network, persons.store, persons.held_out.tolist(), "rendering", hide=0.15)
     assert not torch.allclose(torch.from_numpy(masked), found, atol=1e-3)
+
+    # The same images through the encoder that serves.
+    encoder = load(Bundle.read(bundle), "cpu", 4)
+    rows = {(row.patient_id, row.modality): row for row in read_manifest(manifest).rows()}
+    for place, vector in zip(persons.held_out[:2], found, strict=False):
+        row = rows[persons.store.people[int(place)].person.removeprefix("|"), "CT-VR"]
+        image = load_row(read_manifest(manifest), replace(row, modality="XC")).images[0]
+        (encoding,) = encoder.encode([replace(image, modality="CT", view="")])
+        assert encoding is not None
+        assert float(torch.from_numpy(encoding.vector) @ torch.nn.functional.normalize(vector, dim=0)) > 0.999
 
     again = train(recipe, tmp_path, hardware=CPU, tell=_stopping("tiny-implicit", 1), say=silent)
     assert again == bundle, "what has ended is not trained again"

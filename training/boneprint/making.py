@@ -32,7 +32,7 @@ VISITS: dict[Side, int] = {"radiograph": 0, "rendering": 1}
 _LARGER = 1.25
 _COARSEST = 2.6  # mm, of the volume behind a small rendering
 _FULL = 4095
-_KIND: dict[Side, str] = {"radiograph": "radiograph", "rendering": "photograph"}
+_KINDS: dict[Side, tuple[str, ...]] = {"radiograph": ("radiograph",), "rendering": ("photograph", "volume")}
 # A manifest's word for a rendering, and the one that makes a loader of pictures expect colour.
 _RENDERING, _PHOTOGRAPH = "CT-VR", "XC"
 
@@ -62,11 +62,7 @@ class PhantomJob:
         taken = visit(who, VISITS["radiograph"], dials)
         age = who.years(first_day(self.seed)) + taken.ageing
         someone = Someone(who.patient_id, who.sex, round(age, 2))
-        try:
-            pictures = [_phantom_picture(self, side, dials) for side in self.sides]
-        except ImagingError as error:
-            return _refused(someone, error.reason)
-        return _framed(someone, pictures, self.sides, self.spec)
+        return _framed(someone, [_phantom_picture(self, side, dials) for side in self.sides], self.sides, self.spec)
 
 
 def phantom_jobs(
@@ -115,18 +111,16 @@ def _phantom_picture(job: PhantomJob, side: Side, dials: Dials) -> LoadedSeries:
         return _loaded(np.asarray(film, np.float32) / np.float32(_FULL), "radiograph", "DX")
     if job.rendering == "capture":
         return _loaded(bone_view(who, when), "photograph", "CT")
-    return _loaded(_rendered(who, when, job.spec.size), "photograph", "CT")
+    return _scanned(who, when)
 
 
-def _rendered(who: Person, when: Visit, size: int) -> NDArray[np.uint8]:
-    """What the node makes of the visit's chest CT; raises the ImagingError of its bone view."""
-    from inference.imaging.bone_view import bone_view
+def _scanned(who: Person, when: Visit) -> LoadedSeries:
+    """The visit's chest CT."""
     from training.cohort.chest_ct import chest_ct
 
     volume, affine = chest_ct(who, when)
     spacing = tuple(float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
-    scan = LoadedSeries("", "", (), "CT", "volume", np.asarray(volume, np.float32), spacing, affine)
-    return bone_view(scan, size).pixels
+    return LoadedSeries("", "", (), "CT", "volume", np.asarray(volume, np.float32), spacing, affine)
 
 
 def _loaded(pixels: NDArray[Any], kind: Any, modality: str) -> LoadedSeries:
@@ -158,7 +152,7 @@ class ManifestJob:
             loaded = load_row(self.manifest, known)
             if not loaded.images:
                 return _refused(someone, loaded.rejections[0].reason if loaded.rejections else "NO_IMAGE")
-            if loaded.images[0].kind != _KIND[side]:
+            if loaded.images[0].kind not in _KINDS[side]:
                 return _refused(someone, "ENCODER_KIND")
             found.append(loaded.images[0])
         return _framed(someone, found, self.sides, self.spec)
@@ -167,8 +161,8 @@ class ManifestJob:
 def manifest_jobs(manifest: Manifest, spec: InputSpec, sides: tuple[Side, ...] = SIDES) -> list[ManifestJob]:
     """One job for each patient who has a picture of every side, of as many studies.
 
-    A row is a rendering where its modality is ``CT-VR``, or ``CT`` and its view ``BONE``; the first pair of rows counts
-    that are of two studies.
+    A row of modality ``CT`` is a rendering, or a series that one is made of; a rendering that is no DICOM object has
+    the modality ``CT-VR``. The first pair of rows counts that are of two studies.
 
     Raises
     ------
@@ -187,8 +181,8 @@ def manifest_jobs(manifest: Manifest, spec: InputSpec, sides: tuple[Side, ...] =
             jobs.append(ManifestJob(manifest, chosen, spec, sides))
     if not jobs:
         raise TrainingError(
-            f"{Path(manifest.path).name}: no patient has {' and '.join(sides)} of different studies; a rendering is a "
-            "row of modality CT with view BONE",
+            f"{Path(manifest.path).name}: no patient has {' and '.join(sides)} of different studies; radiographs are "
+            "rows of modality DX, renderings of CT or CT-VR",
             reason="SPLIT_EMPTY",
         )
     return jobs
@@ -198,9 +192,7 @@ def side_of(row: Row) -> Side | None:
     """Which side a manifest's row shows, by what it says."""
     if row.modality in ("CR", "DX", "RG", "DR"):
         return "radiograph"
-    if row.modality == _RENDERING or (row.modality == "CT" and row.view.upper() == "BONE"):
-        return "rendering"
-    return None
+    return "rendering" if row.modality in ("CT", _RENDERING) else None
 
 
 def _apart(rows: Sequence[Sequence[Row]]) -> tuple[Row, ...] | None:
@@ -218,10 +210,27 @@ def _framed(who: Someone, images: Sequence[LoadedSeries], sides: Sequence[Side],
         try:
             if is_flat(image):
                 return _refused(who, "FLAT")
-            planes.append(prepare(image, spec)[0, : PLANES[side]])
+            planes.append(prepare(chest_of(image, spec.size), spec)[0, : PLANES[side]])
         except ImagingError as error:
             return _refused(who, error.reason)
     return Made(who, np.concatenate(planes))
+
+
+def chest_of(image: LoadedSeries, size: int) -> LoadedSeries:
+    """What the encoder that serves makes of an image before the network's input is prepared: the chest alone.
+
+    Raises
+    ------
+    ImagingError
+        those of :func:`inference.imaging.bone_view.bone_view`, for a volume.
+    """
+    from inference.imaging.bone_view import SIZE, bone_view
+    from inference.imaging.chest_picture import chest_picture
+    from inference.imaging.regions import part_of
+
+    if image.kind != "volume":
+        return chest_picture(image)
+    return _loaded(bone_view(part_of(image, "chest"), max(SIZE, size)).pixels, "photograph", "CT")
 
 
 def _refused(who: Someone, reason: str) -> Made:
