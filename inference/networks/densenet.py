@@ -1,4 +1,4 @@
-"""DenseNet: G. Huang et al., "Densely connected convolutional networks" (CVPR 2017), in MONAI's 2-D form, fresh weights.
+"""DenseNet: G. Huang et al., "Densely connected convolutional networks" (CVPR 2017), in MONAI's 2-D form.
 
 Stride 32; 1024 channels for ``densenet121``, 1920 for ``densenet201``.
 """
