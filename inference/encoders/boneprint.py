@@ -1,8 +1,8 @@
 """The neural boneprint: chest radiographs and volume-rendered CT in one space, by the bones both show.
 
-A radiograph is cut to its chest; so is a rendering that a workstation made; of a CT series a bone view is rendered
-here. The bundle's network (:mod:`inference.networks`, ``boneprint-*``) is told on which side each picture is. Encodings
-of CT series and of renderings are of one kind, ``CT-VR``, because they show the same.
+A radiograph is cut to its chest; so is a rendering, whether a workstation made it or it was rendered here of a CT
+series. The bundle's network (:mod:`inference.networks`, ``boneprint-*``) is told on which side each picture is.
+Encodings of CT series and of renderings are of one kind, ``CT-VR``, because they show the same.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class BoneprintEncoder:
         if image.kind != "volume":
             return chest_picture(image)
         view = bone_view(part_of(image, "chest"), max(SIZE, self.spec.size), self._renderer)
-        return replace(image, kind="photograph", pixels=view.pixels, affine=None, spacing=(float("nan"),) * 2)
+        shown = replace(image, kind="photograph", pixels=view.pixels, affine=None, spacing=(float("nan"),) * 2)
+        # Framed like a workstation's rendering of it, which has no vertebrae to go by.
+        return chest_picture(shown)
 
     def _side(self, image: LoadedSeries) -> Side:
         side = _SIDE_OF.get(canonical_modality(image.modality, image.kind))

@@ -147,7 +147,8 @@ def _contrasted(profile: Vector) -> Vector:
     smooth = gaussian_filter1d(profile, 2.0)
     width = round(_AROUND / FINE_MM)
     centred = smooth - uniform_filter1d(smooth, width)
-    spread = np.sqrt(uniform_filter1d(centred**2, width)) + 1e-3
+    # A running sum of squares ends a little below nothing where there is nothing.
+    spread = np.sqrt(np.maximum(uniform_filter1d(centred**2, width), 0.0)) + 1e-3
     return np.asarray(np.clip(centred / spread, -_CLIP, _CLIP))
 
 
