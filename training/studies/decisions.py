@@ -2,13 +2,14 @@
 
 ``python -m training.studies.decisions --kind chest-film --persons 2200 --cache FOLDER`` fits a calibration on the two
 visits of some phantoms, of whom only ``--fit-gallery`` are enrolled, and then searches every visit of ``--persons``
-others among all of them, with its own patient left out (a non-mated search) and with the other visit enrolled (a mated
-one): in galleries as large as in the fit, and in one that holds everybody. Embeddings are kept in the cache, block by
-block, so that a study that was stopped goes on where it stood.
+others, whom the same machines took, among all of them, with its own patient left out (a non-mated search) and with the
+other visit enrolled (a mated one): in galleries as large as in the fit, and in one that holds everybody. Embeddings are
+kept in the cache, block by block, so that a study that was stopped goes on where it stood.
 
 What one calibration lets pass depends on the few people in it who resemble others. ``--splits 10`` shows how much: all
-persons are divided anew ten times, and each time one half is judged by a calibration of the other. With
-``--nuisance unseen`` the persons who are searched for meet machines and mishaps that those of the fit never met.
+persons are divided anew ten times, and each time one half is judged by a calibration of the other.
+A seed is a hospital: its machines have habits. With ``--fit-seed`` the calibration is another hospital's, and with
+``--nuisance unseen`` the persons who are searched for meet machines and mishaps that training and fit never met.
 """
 
 from __future__ import annotations
@@ -106,8 +107,9 @@ def divided(entries: Sequence[GalleryEntry], seed: int) -> Study:
 
 
 def _enrolled(scores: StudyScores, gallery: int) -> StudyScores:
-    """Non-mated comparisons with the first ``gallery`` patients only; every probe keeps its mate."""
-    return scores.where(scores.mated | (scores.patient < gallery))
+    """Non-mated comparisons with ``gallery`` of the patients only, by chance; every probe keeps its mate."""
+    enrolled = np.random.default_rng(0).permutation(scores.patients)[:gallery]
+    return scores.where(scores.mated | np.isin(scores.patient, enrolled))
 
 
 def _galleries(scores: StudyScores, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -190,11 +192,12 @@ def embeddings(
     cache: Path,
     processes: int = 1,
     nuisance: str = "default",
+    before: int = 0,
 ) -> Iterator[GalleryEntry]:
-    """Embeddings of both visits of phantoms, from the cache as far as it reaches."""
-    for first in range(1, persons + 1, BLOCK):
-        path = cache / f"{kind}-{nuisance}-{seed}-{encoder.name}-{encoder.version}-{first}.npz"
-        last = min(first + BLOCK - 1, persons)
+    """Embeddings of both visits of phantoms behind the first ``before``, from the cache as far as it reaches."""
+    for first in range(before + 1, before + persons + 1, BLOCK):
+        last = min(first + BLOCK - 1, before + persons)
+        path = cache / f"{kind}-{nuisance}-{seed}-{encoder.name}-{encoder.version}-{first}-{last}.npz"
         if not path.is_file():
             _keep(path, list(phantoms(encoder, kind, seed, last, first, processes, nuisance)))
         yield from _kept(path, seed)
@@ -228,13 +231,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from rich.progress import track
 
     from inference.encoders.registry import Registry
-    from training.recipes.phantoms import CALIBRATION_SEED, DECISIONS_SEED
+    from training.recipes.phantoms import DECISIONS_SEED
 
     parser = argparse.ArgumentParser(prog="python -m training.studies.decisions", description=main.__doc__)
     parser.add_argument("--encoder", default="general")
     parser.add_argument("--kind", default="chest-film", choices=("chest-film", "head-ct"))
-    parser.add_argument("--fit-seed", type=int, default=CALIBRATION_SEED, help="of the persons who are fitted on")
-    parser.add_argument("--seed", type=int, default=DECISIONS_SEED, help="of those who are judged")
+    parser.add_argument("--seed", type=int, default=DECISIONS_SEED, help="of the persons, and of their machines")
+    parser.add_argument("--fit-seed", type=int, help="of those who are fitted on, where it was another hospital")
     parser.add_argument("--fit-persons", type=int, default=600)
     parser.add_argument("--fit-gallery", type=int, default=220)
     parser.add_argument("--persons", type=int, default=2200)
@@ -248,10 +251,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     encoder = Registry(device="auto").get(chosen.encoder)
     fit, test = (
-        list(track(embeddings(encoder, chosen.kind, seed, n, chosen.cache, chosen.processes, dials), label, 2 * n))
-        for seed, n, label, dials in (
-            (chosen.fit_seed, chosen.fit_persons, "fitting", "default"),
-            (chosen.seed, chosen.persons, "judging", chosen.nuisance),
+        list(
+            track(
+                embeddings(encoder, chosen.kind, seed, n, chosen.cache, chosen.processes, dials, before), label, 2 * n
+            )
+        )
+        for seed, n, label, dials, before in (
+            (chosen.fit_seed or chosen.seed, chosen.fit_persons, "fitting", "default", 0),
+            (chosen.seed, chosen.persons, "judging", chosen.nuisance, 0 if chosen.fit_seed else chosen.fit_persons),
         )
     )
     study = measure(fit, test, chosen.fit_gallery)
