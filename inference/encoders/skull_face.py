@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config.errors import EncoderError
@@ -67,9 +68,9 @@ def confidence(skull: FloatArray, faces: FloatArray) -> FloatArray:
     return np.asarray(np.exp(-np.square(faces - skull).sum(axis=1)), np.float32)
 
 
-def log10_lr(calibration: Calibration, skull: FloatArray, faces: FloatArray) -> FloatArray:
+def log10_lr(calibration: Calibration, skull: FloatArray, faces: FloatArray) -> NDArray[np.float64]:
     """log10 likelihood ratios (N,) of a skull (D,) and faces (N, D): the calibration's scores are cosines."""
-    return np.asarray(calibration.log10_lr(np.clip(faces @ skull, -1.0, 1.0)), np.float32)
+    return np.asarray(calibration.log10_lr(np.clip(faces @ skull, -1.0, 1.0)), np.float64)
 
 
 def load(bundle: Bundle, device: str, batch_size: int) -> SkullFaceEncoder:

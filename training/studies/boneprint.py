@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -208,6 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test", type=int, default=PERSONS, help="phantoms who are searched for")
     parser.add_argument(
         "--distractors", type=int, nargs="*", default=DISTRACTORS, help="further radiographs in the bank"
+    )
+    parser.add_argument(
+        "--renderings", choices=get_args(Renderings), help="of the persons who are searched for; otherwise the recipe's"
     )
     parser.add_argument("--methods", nargs="+", help="these alone, by name")
     parser.add_argument("--ablations", action="store_true", help="other weights and other positives as well")
