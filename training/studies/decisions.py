@@ -1,13 +1,14 @@
 """What decisions promise, on people whom nothing was fitted on: false positives as asked for, and nobody's fair share.
 
 ``python -m training.studies.decisions --kind chest-film --persons 2200 --cache FOLDER`` fits a calibration on the two
-visits of some phantoms, of whom only ``--fit-gallery`` are enrolled, and then searches every visit of ``--persons``
+visits of some phantoms, each searched among ``--fit-gallery`` others, and then searches every visit of ``--persons``
 others, whom the same machines took, among all of them, with its own patient left out (a non-mated search) and with the
 other visit enrolled (a mated one): in galleries as large as in the fit, and in one that holds everybody. Embeddings are
 kept in the cache, block by block, so that a study that was stopped goes on where it stood.
 
 What one calibration lets pass depends on the few people in it who resemble others. ``--splits 10`` shows how much: all
 persons are divided anew ten times, and each time one half is judged by a calibration of the other.
+
 A seed is a hospital: its machines have habits. With ``--fit-seed`` the calibration is another hospital's, and with
 ``--nuisance unseen`` the persons who are searched for meet machines and mishaps that training and fit never met.
 """
@@ -74,7 +75,9 @@ def measure(fit: Sequence[GalleryEntry], test: Sequence[GalleryEntry], fit_galle
     CalibrationError
         when there is too little to fit on.
     """
-    fitted = _enrolled(study_scores(fit), fit_gallery)
+    fitted = study_scores(fit)
+    # For every person anew, as where it is judged: a hundred people enrolled for all would be a sample of a hundred.
+    fitted = fitted.where(_galleries(fitted, fit_gallery, np.random.default_rng(0)))
     found = calibration_of(fitted, encoder="study", version="1", scope="phantom", fitted_on="this study's fitting part")
     scores = study_scores(test)
     values, mated = log10_lrs(found, scores), scores.mated
@@ -94,7 +97,7 @@ def measure(fit: Sequence[GalleryEntry], test: Sequence[GalleryEntry], fit_galle
 def divided(entries: Sequence[GalleryEntry], seed: int) -> Study:
     """The study of one random half of the persons, judged by a calibration of the other.
 
-    A tenth of those who are fitted on are enrolled there, so that the larger gallery is ten times as large.
+    In the fit galleries are a tenth as large as the half, so that the gallery of everybody is ten times as large.
     """
     names = sorted({entry.patient for entry in entries})
     chosen = np.random.default_rng(seed).permutation(len(names))[: len(names) // 2]
@@ -104,12 +107,6 @@ def divided(entries: Sequence[GalleryEntry], seed: int) -> Study:
         [entry for entry in entries if entry.patient not in fit],
         len(fit) // 10,
     )
-
-
-def _enrolled(scores: StudyScores, gallery: int) -> StudyScores:
-    """Non-mated comparisons with ``gallery`` of the patients only, by chance; every probe keeps its mate."""
-    enrolled = np.random.default_rng(0).permutation(scores.patients)[:gallery]
-    return scores.where(scores.mated | np.isin(scores.patient, enrolled))
 
 
 def _galleries(scores: StudyScores, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -268,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     console = Console()
     console.print(
-        f"fitted on {study.fit_persons} persons, {study.fit_gallery} enrolled; judged on {study.persons} others; "
+        f"fitted on {study.fit_persons} persons, each among {study.fit_gallery}; judged on {study.persons} others; "
         f"Cllr {study.cllr:.3f}, min Cllr {study.min_cllr:.3f}"
     )
     for table in tables(study):
